@@ -1,0 +1,1 @@
+"""Pure: code in, findings out. Opens no socket and no database."""

@@ -1,0 +1,1 @@
+"""Versions of the policy, their diffs, and the published page's data."""
