@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mutirao.cases.action import Action
+from mutirao.language import choose
 from mutirao.policy.category import Category
 
 
@@ -44,9 +45,4 @@ class Notice:
 
     def text(self, accept_language: str = "") -> NoticeText:
         """The text that best fits an Accept-Language header; English where nothing does."""
-        for part in accept_language.lower().split(","):
-            tag = part.split(";")[0].strip()
-            for lang, text in self.texts.items():
-                if tag == lang.lower() or (tag and tag.split("-")[0] == lang.lower().split("-")[0]):
-                    return text
-        return self.texts["en"]
+        return self.texts[choose(accept_language)]
