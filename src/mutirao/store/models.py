@@ -1,0 +1,204 @@
+"""The tables. Times are UTC, stored without a zone; texts from members are stored as they came and escaped when shown."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, DateTime, ForeignKey, MetaData, String, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime in Python, a plain timestamp in the database; a naive value is refused."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times: they are how clocks go wrong unnoticed."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone: pass an aware datetime")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """All tables; constraint names are fixed so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON(), str: String()}
+
+
+class Adoption(Base):
+    """A policy version's coming into force: by whom, why, announced and effective when; append-only."""
+
+    __tablename__ = "adoption"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    announced_at: Mapped[datetime]
+    effective_from: Mapped[datetime]
+    by: Mapped[str]
+    reason: Mapped[str]
+
+
+class Case(Base):
+    """The findings about one member and one matter on one day."""
+
+    __tablename__ = "case"
+    __table_args__ = (UniqueConstraint("member", "fingerprint", "day"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(primary_key=True)
+    member: Mapped[str | None] = mapped_column(index=True)
+    owner: Mapped[str]
+    fingerprint: Mapped[str]
+    category: Mapped[str]
+    day: Mapped[date]
+    policy_version: Mapped[int]
+    opened_at: Mapped[datetime]
+    seen: Mapped[int] = mapped_column(default=0)
+    last_seen_at: Mapped[datetime]
+    observations: Mapped[list["Observation"]] = relationship(order_by="Observation.id")
+    decisions: Mapped[list["Decision"]] = relationship(order_by="Decision.id")
+    permits: Mapped[list["Permit"]] = relationship(order_by="Permit.id")
+
+    @property
+    def number(self) -> str:
+        """The case number that people see: M-2026-000123; never reused."""
+        return f"M-{self.opened_at.year}-{self.id:06d}"
+
+
+class Observation(Base):
+    """One thing a sensor saw; append-only. `excerpt` is the shortest evidence, at most 200 characters."""
+
+    __tablename__ = "observation"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), index=True)
+    at: Mapped[datetime]
+    sensor: Mapped[str]
+    actor: Mapped[str | None]
+    owner: Mapped[str]
+    server: Mapped[str]
+    kernel: Mapped[str]
+    via: Mapped[str]
+    digest: Mapped[str]
+    category: Mapped[str]
+    rule: Mapped[str]
+    rule_version: Mapped[str]
+    maturity: Mapped[str]
+    level: Mapped[str]
+    line: Mapped[int]
+    excerpt: Mapped[str] = mapped_column(String(200))
+    why: Mapped[dict[str, Any]]
+
+
+class Notice(Base):
+    """What the member was told, in every language of the service, by language tag."""
+
+    __tablename__ = "notice"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), index=True)
+    member: Mapped[str | None] = mapped_column(index=True)
+    written_at: Mapped[datetime]
+    action: Mapped[str]
+    texts: Mapped[dict[str, Any]]
+    deliveries: Mapped[list["Delivery"]] = relationship(order_by="Delivery.id")
+    case: Mapped[Case] = relationship(viewonly=True)
+
+
+class Delivery(Base):
+    """One attempt to show a notice to its member."""
+
+    __tablename__ = "delivery"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    notice_id: Mapped[int] = mapped_column(ForeignKey("notice.id"), index=True)
+    at: Mapped[datetime]
+    channel: Mapped[str]
+    outcome: Mapped[str]
+
+
+class Decision(Base):
+    """What was done; the database refuses one without its notice."""
+
+    __tablename__ = "decision"
+    __table_args__ = (CheckConstraint("action <> 'suspend' OR by <> 'machine'", name="suspend_needs_a_person"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), index=True)
+    notice_id: Mapped[int] = mapped_column(ForeignKey("notice.id"), unique=True)
+    at: Mapped[datetime]
+    by: Mapped[str]
+    action: Mapped[str]
+    policy_version: Mapped[int]
+    reason: Mapped[str]
+    notice: Mapped[Notice] = relationship()
+
+
+class Permit(Base):
+    """Leave to run one held cell on one kernel until a time, for a reason that the member gave."""
+
+    __tablename__ = "permit"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), index=True)
+    member: Mapped[str] = mapped_column(index=True)
+    kernel: Mapped[str]
+    digest: Mapped[str]
+    reason: Mapped[str]
+    granted_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used: Mapped[int] = mapped_column(default=0)
+
+
+class Exemption(Base):
+    """Permission for a declared purpose, bound to one policy version; `under_review` while nobody has answered."""
+
+    __tablename__ = "exemption"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    member: Mapped[str] = mapped_column(index=True)
+    category: Mapped[str]
+    policy_version: Mapped[int]
+    purpose: Mapped[str]
+    under_review: Mapped[bool]
+    by: Mapped[str]
+    granted_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+
+
+class Tally(Base):
+    """How often a rule noted something on a day, with no person attached."""
+
+    __tablename__ = "tally"
+    day: Mapped[date] = mapped_column(primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    rule_version: Mapped[str] = mapped_column(primary_key=True)
+    level: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
+class Audit(Base):
+    """One link of the chain: `hash` covers the link before, the time and the salted commitment to the content.
+
+    `salt` and `content` may be erased (personal data expires) and the chain still verifies.
+    """
+
+    __tablename__ = "audit"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str | None]
+    act: Mapped[str]
+    subject: Mapped[str | None] = mapped_column(index=True)
+    salt: Mapped[str | None]
+    content: Mapped[dict[str, Any] | None]
+    commitment: Mapped[str]
+    previous: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
