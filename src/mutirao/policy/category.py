@@ -12,6 +12,6 @@ class Category(StrEnum):
     PROXY = "proxy"
     MINING = "mining"
     DOS = "dos"
-    PASSWORD_CRACKING = "password-cracking"
+    PASSWORD_CRACKING = "password-cracking"  # noqa: S105 (a category, no password)
     MULTI_ACCOUNT = "multi-account"
     DEEPFAKE = "deepfake"
