@@ -1,0 +1,242 @@
+"""The command `mutirao`: one function a command; data to standard output, the rest to standard error."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from mutirao import __version__, config, reference
+from mutirao.errors import MutiraoError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command; an error is one clear message and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except MutiraoError as error:
+        print(f"mutirao: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _settings(options: argparse.Namespace) -> config.Settings:
+    path = options.config
+    if path is None and Path("mutirao.toml").is_file():
+        path = Path("mutirao.toml")
+    changes: dict[str, dict[str, Any]] = {}
+    for key in ("host", "port", "data"):
+        value = getattr(options, key, None)
+        if value is not None:
+            changes.setdefault("service", {})[key] = str(value.absolute()) if isinstance(value, Path) else value
+    if getattr(options, "demo", False):
+        changes["login"] = {"kind": "demo"}
+    return config.load(path, changes)
+
+
+def up(options: argparse.Namespace) -> None:
+    """Start the service and stay until Ctrl-C."""
+    from mutirao.supervisor import Supervisor
+
+    settings = _settings(options)
+
+    async def go() -> None:
+        await Supervisor(settings).run()
+
+    asyncio.run(go())
+
+
+def config_show(options: argparse.Namespace) -> None:
+    """Print the settings in force."""
+    print(config.show(_settings(options)), end="")
+
+
+def config_check(options: argparse.Namespace) -> None:
+    """Say whether the settings are right."""
+    _settings(options)
+    print("The configuration is right.")
+
+
+def config_reference(_options: argparse.Namespace) -> None:
+    """Print the reference page of the configuration."""
+    print(reference.page(), end="")
+
+
+def doctor(options: argparse.Namespace) -> None:
+    """Print what this machine can do, and what to do about each lack."""
+    from mutirao.sandbox.doctor import examine
+
+    marks = {"ok": "ok  ", "lack": "LACK", "note": "note"}
+    checks = examine(_settings(options).service.data)
+    for check in checks:
+        print(f"{marks[check.state]}  {check.name}: {check.found}")
+        if check.do:
+            print(f"      do: {check.do}")
+    if any(check.state == "lack" for check in checks):
+        sys.exit(1)
+
+
+def env_list(options: argparse.Namespace) -> None:
+    """List the environments."""
+    from mutirao.hub import environment
+
+    data = _settings(options).service.data
+    for name in environment.names(data):
+        print(f"{name}\t{'ready' if environment.find(name, data).ready else 'not built'}")
+
+
+def env_build(options: argparse.Namespace) -> None:
+    """Build an environment."""
+    from mutirao.hub import environment
+
+    environment.build(environment.find(options.name, _settings(options).service.data))
+
+
+def env_add(options: argparse.Namespace) -> None:
+    """Lock and build an operator's own environment."""
+    from mutirao.hub import environment
+
+    added = environment.add(options.name, options.requirements, _settings(options).service.data)
+    environment.build(added)
+    print(f"Environment {options.name} is built. To offer it on the start page, add to mutirao.toml:\n")
+    print(f'[environments.{options.name}]\ntitle = {{ en = "{options.name}", pt-BR = "{options.name}" }}')
+
+
+def env_remove(options: argparse.Namespace) -> None:
+    """Forget an operator's environment."""
+    from mutirao.hub import environment
+
+    environment.remove(options.name, _settings(options).service.data)
+
+
+def policy_list(options: argparse.Namespace) -> None:
+    """List what was adopted and since when."""
+    from mutirao.cases import adoption
+
+    with _store(options).read() as session:
+        for entry in adoption.adoptions(session):
+            print(
+                f"policy {entry.version}\tfrom {entry.effective_from:%Y-%m-%d %H:%M} UTC\tby {entry.by}\t{entry.reason}"
+            )
+
+
+def policy_adopt(options: argparse.Namespace) -> None:
+    """Announce a version; it takes effect after the notice period, or now with --now."""
+    from mutirao.cases import adoption
+    from mutirao.policy.version import load_versions
+
+    now = datetime.now(UTC)
+    effective = now if options.now else now + timedelta(days=options.notice_days)
+    with _store(options).write() as session:
+        known = set(load_versions())
+        adoption.adopt(
+            session,
+            options.version,
+            known=known,
+            effective_from=effective,
+            now=now,
+            by=options.by,
+            reason=options.reason,
+        )
+    print(f"Policy {options.version} takes effect at {effective:%Y-%m-%d %H:%M} UTC.")
+
+
+def audit_verify(options: argparse.Namespace) -> None:
+    """Check every link of the audit."""
+    from sqlalchemy import select
+
+    from mutirao.store import audit
+    from mutirao.store.models import Audit
+
+    with _store(options).read() as session:
+        entries = list(session.scalars(select(Audit).order_by(Audit.id)))
+    broken = audit.verify(entries)
+    if broken:
+        raise MutiraoError(f"The audit is broken at entry {broken.number}: {broken.reason}.")
+    print(f"{len(entries)} entries, all in order.")
+
+
+def invite(options: argparse.Namespace) -> None:
+    """Print a link by which somebody signs up without waiting for approval."""
+    from mutirao.hub.invite import Invites
+
+    settings = _settings(options)
+    token = Invites(settings.service.data / "hub" / "invites").issue(
+        operator=options.operator, life=timedelta(days=options.days)
+    )
+    print(f"{settings.public_url}/hub/signup?invite={token}")
+
+
+def _store(options: argparse.Namespace) -> Any:
+    """The store of this instance; root steps down to the service's user, whose files they are."""
+    import os
+
+    from mutirao.store.store import Store
+    from mutirao.supervisor import service_uid, store_url
+
+    settings = _settings(options)
+    if os.geteuid() == 0:
+        uid = service_uid(settings)
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    return Store(store_url(settings))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("mutirao", description="A notebook service whose rules are in the open.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(parent: Any, name: str, run: Any, *extra: Any) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = parent.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.add_argument("--config", type=Path, help="mutirao.toml; ./mutirao.toml if it is there")
+        added.add_argument("--data", type=Path, help="folder of database, homes and logs")
+        added.set_defaults(run=run)
+        for flags, settings in extra:
+            added.add_argument(*flags, **settings)
+        return added
+
+    def group(name: str, description: str) -> Any:
+        return commands.add_parser(name, help=description).add_subparsers(required=True, metavar="COMMAND")
+
+    host = (("--host",), {"help": "address to listen on"})
+    port = (("--port",), {"type": int, "help": "port to listen on"})
+    name = (("name",), {})
+    demo = (("--demo",), {"action": "store_true", "help": "one shared password ($MUTIRAO_PASSWORD), loopback only"})
+    command(commands, "up", up, host, port, demo)
+    command(commands, "doctor", doctor)
+    settings = group("config", "the settings")
+    command(settings, "show", config_show, host, port, demo)
+    command(settings, "check", config_check)
+    command(settings, "reference", config_reference)
+    environments = group("env", "environments that runtimes start from")
+    command(environments, "list", env_list)
+    command(environments, "build", env_build, name)
+    command(environments, "add", env_add, name, (("requirements",), {"type": Path}))
+    command(environments, "remove", env_remove, name)
+    policies = group("policy", "the policy in force")
+    command(policies, "list", policy_list)
+    command(
+        policies,
+        "adopt",
+        policy_adopt,
+        (("version",), {"type": int}),
+        (("--now",), {"action": "store_true", "help": "take effect at once (for a first policy, or a milder one)"}),
+        (("--notice-days",), {"type": int, "default": 14, "help": "days between announcement and effect (14)"}),
+        (("--by",), {"required": True, "help": "who decided it"}),
+        (("--reason",), {"required": True, "help": "why, for everybody to read"}),
+    )
+    audits = group("audit", "the chain of everything that was done")
+    command(audits, "verify", audit_verify)
+    command(
+        commands,
+        "invite",
+        invite,
+        (("--operator",), {"action": "store_true", "help": "whoever uses it becomes an operator"}),
+        (("--days",), {"type": int, "default": 7, "help": "days until it lapses (7)"}),
+    )
+    return parser

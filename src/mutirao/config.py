@@ -1,0 +1,252 @@
+"""The settings: one TOML file, typed; an unknown key is an error that names the nearest known one."""
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mutirao.errors import ConfigError
+
+DEFAULT_DATA = Path("/var/lib/mutirao/data")
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Service(Section):
+    """Where the service listens and keeps its data."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs TLS in front.")
+    port: Port = Field(8000, description="Port to listen on.")
+    data: Path = Field(DEFAULT_DATA, description="Folder of database, homes, logs and secrets; must be absolute.")
+    public_url: str = Field(
+        "", description="Address that members type, for links in notices; from host and port if empty."
+    )
+    contact: str = Field("", description="Whom members write to: a mail address or URL, shown in cases and notices.")
+    language: Literal["en", "pt-BR"] = Field("en", description="Language for clients that name none.")
+
+    @field_validator("data")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise ValueError("must be an absolute path")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+
+class LoginKind(StrEnum):
+    """How members log in."""
+
+    NATIVE = "native"
+    DEMO = "demo"
+    CLASS = "class"
+
+
+class Login(Section):
+    """Who may come in."""
+
+    kind: LoginKind = Field(
+        LoginKind.NATIVE,
+        description="native: sign-up with approval or invite links; demo: one shared password, loopback only; "
+        "class: any JupyterHub authenticator, named by class_name.",
+    )
+    class_name: str = Field(
+        "", description="Authenticator class for kind = class, such as oauthenticator.github.GitHubOAuthenticator."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Traits of that class, such as client_id; a secret is better named by its environment variable: "
+        'client_secret = { env = "NAME" }.',
+    )
+    operators: tuple[str, ...] = Field((), description="Names with administrator rights from the start.")
+    open_sign_up: bool = Field(False, description="native only: let everybody in who signs up, without approval.")
+
+    @model_validator(mode="after")
+    def _class_named(self) -> "Login":
+        if self.kind is LoginKind.CLASS and "." not in self.class_name:
+            raise ValueError("needs class_name, the authenticator class with its module, when kind is class")
+        return self
+
+    def resolved_options(self) -> dict[str, Any]:
+        """The options with values from the environment filled in; ConfigError where a variable is not set."""
+        found = {}
+        for key, value in self.options.items():
+            if isinstance(value, dict) and set(value) == {"env"}:
+                if value["env"] not in os.environ:
+                    raise ConfigError(f"login.options.{key} names the variable {value['env']}, which is not set.")
+                value = os.environ[value["env"]]
+            found[key] = value
+        return found
+
+
+class Policy(Section):
+    """Which shipped policy version is adopted at the first start."""
+
+    version: int = Field(2, ge=1, description="Version in force from the first start; later: mutirao policy adopt.")
+
+
+class Environment(Section):
+    """A named, locked, read-only Python environment that runtimes start from."""
+
+    title: dict[str, str] = Field(description="Name shown on the start page, by language tag.")
+    packages: tuple[str, ...] = Field((), description="Packages named on the start page.")
+
+
+class Size(Section):
+    """What a runtime may use."""
+
+    title: dict[str, str] = Field(description="Name shown on the start page, by language tag.")
+    memory_mb: int = Field(ge=256, description="Memory, MiB.")
+    cpus: float = Field(gt=0, le=1024, description="CPU cores; 0.5 is half of one.")
+    processes: int = Field(512, ge=64, description="Processes and threads.")
+    open_files: int = Field(4096, ge=256, description="Open files for each process.")
+    disk_mb: int = Field(5120, ge=64, description="The member's home, MiB; the largest size used so far counts.")
+
+
+class Sandbox(Section):
+    """Walls around runtimes."""
+
+    uid_first: int = Field(2_000_000, ge=100_000, description="First host uid for members; never reused.")
+    uid_count: int = Field(60_000, ge=1, description="How many members there can ever be.")
+    subnet: str = Field("10.137.0.0/16", description="IPv4 range for runtimes; blackholed on the host.")
+    tcp_ports: tuple[Port, ...] = Field((80, 443), description="TCP ports that runtimes may reach outside.")
+    dns: bool = Field(True, description="May runtimes ask DNS.")
+    dns_servers: tuple[str, ...] = Field((), description="Resolvers; those of the host if empty.")
+    allow: tuple[str, ...] = Field((), description='Private ranges that are reachable, as "CIDR" or "CIDR:port".')
+    start_timeout_s: int = Field(60, ge=5, description="A runtime that has not answered by then is given up.")
+
+    @field_validator("subnet")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        network = ipaddress.ip_network(value)
+        if network.version != 4 or not network.is_private or network.prefixlen > 24:
+            raise ValueError("must be a private IPv4 range of /24 or wider")
+        return str(network)
+
+
+class Gate(Section):
+    """The relay in front of kernels."""
+
+    max_message_mb: int = Field(100, ge=1, le=2048, description="Largest message to or from a kernel, MiB.")
+    judge_timeout_s: float = Field(5, gt=0, description="A cell not judged by then is refused, honestly.")
+
+
+ENVIRONMENTS = {
+    "base": Environment(
+        title={"en": "Data science", "pt-BR": "Ciência de dados"},
+        packages=("numpy", "pandas", "matplotlib", "scikit-learn", "ipywidgets"),
+    ),
+    "ml": Environment(
+        title={"en": "Machine learning", "pt-BR": "Aprendizado de máquina"},
+        packages=("PyTorch", "numpy", "pandas", "matplotlib", "scikit-learn", "ipywidgets"),
+    ),
+}
+SIZES = {
+    "small": Size(title={"en": "Small", "pt-BR": "Pequeno"}, memory_mb=1024, cpus=1),
+    "medium": Size(title={"en": "Medium", "pt-BR": "Médio"}, memory_mb=4096, cpus=2),
+    "large": Size(title={"en": "Large", "pt-BR": "Grande"}, memory_mb=12288, cpus=4),
+}
+
+
+class Settings(Section):
+    """The whole file; every table may be left out."""
+
+    service: Service = Service()
+    login: Login = Login()
+    policy: Policy = Policy()
+    sandbox: Sandbox = Sandbox()
+    gate: Gate = Gate()
+    environments: dict[Name, Environment] = Field(ENVIRONMENTS, description="Environments on the start page, by name.")
+    sizes: dict[Name, Size] = Field(SIZES, description="Sizes on the start page, by name; the first is preselected.")
+
+    @field_validator("sizes", "environments")
+    @classmethod
+    def _some(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ValueError("needs at least one entry")
+        return value
+
+    @property
+    def public_url(self) -> str:
+        """The address members type, without a slash at its end."""
+        if self.service.public_url:
+            return self.service.public_url
+        host = "127.0.0.1" if self.service.host in ("", "0.0.0.0", "::") else self.service.host  # noqa: S104 - a comparison
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.service.port}"
+
+
+def load(path: Path | None, changes: dict[str, dict[str, Any]] | None = None) -> Settings:
+    """The settings in `path` (None: defaults), with `changes` from the command line on top."""
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path} can't be read: {error.strerror}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    for section, entries in (changes or {}).items():
+        if isinstance(values.setdefault(section, {}), dict):
+            values[section] |= entries
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(entry, path) for entry in error.errors())) from error
+
+
+def _explain(entry: Any, path: Path | None) -> str:
+    where = ".".join(str(part) for part in entry["loc"])
+    file = path.name if path else "the command line"
+    if entry["type"] == "extra_forbidden":
+        known = known_keys(tuple(entry["loc"][:-1]))
+        near = difflib.get_close_matches(str(entry["loc"][-1]), known, n=1, cutoff=0.0)
+        return f"{where} in {file} is not a setting; the nearest one is {near[0] if near else 'none'}."
+    if entry["type"] == "missing":
+        return f"{where} is missing in {file}: it has no default."
+    message = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = "…" if "secret" in where else repr(entry["input"])
+    return f"{where} is {shown} in {file}: must be {message.removeprefix('must be ')}."
+
+
+def known_keys(loc: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at a place in the file, in the order of the file."""
+    model: Any = Settings
+    for part in loc:
+        if isinstance(model, type) and issubclass(model, Section):
+            annotation = model.model_fields[str(part)].annotation
+            inner = [a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, Section)]
+            model = inner[0] if inner and not isinstance(annotation, type) else annotation
+            if inner:
+                model = {"entries": inner[0]}
+        elif isinstance(model, dict):
+            model = model["entries"]
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, Section) else []
+
+
+SECRET_WORDS = ("secret", "password", "token", "key")
+
+
+def show(settings: Settings) -> str:
+    """The settings in force as TOML; secrets are masked."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    for name in values["login"]["options"]:
+        if any(word in name.lower() for word in SECRET_WORDS):
+            values["login"]["options"][name] = "**********"
+    return tomli_w.dumps(values)

@@ -1,0 +1,79 @@
+"""The hub's configuration, worked out from mutirao.toml; JupyterHub executes this file."""
+
+import os
+from pathlib import Path
+
+from mutirao.config import LoginKind
+from mutirao.hub import actor_api, pages
+from mutirao.hub.place import here
+from mutirao.hub.proxy import GuardedProxy
+from mutirao.hub.spawner import SandboxSpawner
+
+place = here()
+settings = place.settings
+data = settings.service.data / "hub"
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub puts it here
+host = settings.service.host
+c.JupyterHub.bind_url = f"http://{f'[{host}]' if ':' in host else host}:{settings.service.port}"
+c.JupyterHub.hub_bind_url = f"http://{place.hub_ip}:{place.hub_port}"
+c.JupyterHub.db_url = f"sqlite:///{data / 'jupyterhub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(data / "cookie_secret")
+c.JupyterHub.cleanup_servers = True
+c.JupyterHub.cleanup_proxy = False
+c.JupyterHub.log_level = os.environ.get("MUTIRAO_LOG_LEVEL", "INFO")
+
+c.JupyterHub.proxy_class = GuardedProxy
+c.GuardedProxy.should_start = False
+c.GuardedProxy.api_url = place.proxy_api_url
+c.GuardedProxy.auth_token = place.proxy_token
+c.GuardedProxy.gate_url = place.gate_url
+c.GuardedProxy.gate_secret = place.gate_secret
+
+c.JupyterHub.spawner_class = SandboxSpawner
+c.Spawner.ip = "0.0.0.0"  # noqa: S104 - inside the sandbox, where only the host can come in
+c.Spawner.port = 8888
+c.Spawner.default_url = "/lab"
+c.Spawner.env_keep = []
+c.Spawner.http_timeout = settings.sandbox.start_timeout_s
+c.Spawner.start_timeout = settings.sandbox.start_timeout_s
+
+c.JupyterHub.services = [
+    {
+        "name": "mutirao",
+        "url": place.web_url,
+        "api_token": place.service_token,
+        "oauth_no_confirm": True,
+        "oauth_client_allowed_scopes": ["inherit"],
+        "display": False,
+    }
+]
+c.JupyterHub.load_roles = [
+    {"name": "mutirao", "services": ["mutirao"], "scopes": ["list:users", "read:users", "read:servers", "proxy"]},
+    {"name": "user", "scopes": ["self", "access:services!service=mutirao"]},
+]
+c.JupyterHub.extra_handlers = [*actor_api.handlers(), *pages.handlers()]
+c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
+c.JupyterHub.template_vars = pages.template_vars(settings)
+
+match settings.login.kind:
+    case LoginKind.DEMO:
+        c.JupyterHub.authenticator_class = "shared-password"
+        c.SharedPasswordAuthenticator.user_password = place.demo_password
+        if place.operator_password:
+            c.SharedPasswordAuthenticator.admin_password = place.operator_password
+        c.Authenticator.allow_all = True
+    case LoginKind.NATIVE:
+        c.JupyterHub.authenticator_class = "mutirao.hub.invite.InviteAuthenticator"
+        c.InviteAuthenticator.invite_folder = str(data / "invites")
+        c.NativeAuthenticator.open_signup = settings.login.open_sign_up
+        c.NativeAuthenticator.minimum_password_length = 8
+        c.NativeAuthenticator.check_common_password = True
+        c.NativeAuthenticator.allowed_failed_logins = 5
+        c.NativeAuthenticator.seconds_before_next_try = 60
+        c.Authenticator.allow_all = True  # who is let in is the authenticator's own table of approvals
+    case LoginKind.CLASS:
+        c.JupyterHub.authenticator_class = settings.login.class_name
+        for trait, value in settings.login.resolved_options().items():
+            setattr(c[settings.login.class_name.rpartition(".")[2]], trait, value)
+c.Authenticator.admin_users = set(settings.login.operators)

@@ -1,0 +1,53 @@
+"""Where this instance's parts are: what the supervisor chose at start, handed to each part in its environment."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from mutirao.config import Settings
+from mutirao.errors import ConfigError
+
+VARIABLE = "MUTIRAO_PLACE"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Settings, addresses (URLs without a slash at their end) and secrets of one running instance.
+
+    A part is given only the secrets that it needs; the others are empty.
+    """
+
+    settings: Settings
+    hub_ip: str
+    hub_port: int
+    proxy_api_url: str = ""
+    gate_url: str = ""
+    web_url: str = ""
+    proxy_token: str = ""
+    gate_secret: str = ""
+    service_token: str = ""
+    web_secret: str = ""
+    demo_password: str = ""
+    operator_password: str = ""
+
+    @property
+    def hub_api_url(self) -> str:
+        """The hub's REST API."""
+        return f"http://{self.hub_ip}:{self.hub_port}/hub/api"
+
+    def dump(self, *secrets: str) -> dict[str, str]:
+        """The environment variable that carries this place, with only the named secrets in it."""
+        values = asdict(self) | {"settings": self.settings.model_dump(mode="json")}
+        for key in ("proxy_token", "gate_secret", "service_token", "web_secret", "demo_password", "operator_password"):
+            if key not in secrets:
+                values[key] = ""
+        return {VARIABLE: json.dumps(values)}
+
+
+def here() -> Place:
+    """The place of the running part."""
+    text = os.environ.get(VARIABLE)
+    if not text:
+        raise ConfigError(f"{VARIABLE} is not set: this part is started by `mutirao up`.")
+    values = json.loads(text)
+    return Place(**values | {"settings": Settings.model_validate(values["settings"])})

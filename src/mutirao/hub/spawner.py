@@ -1,0 +1,195 @@
+"""The spawner: a member's choice becomes a runtime inside the walls."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from jupyterhub.spawner import Spawner, SpawnException
+
+from mutirao.config import Settings
+from mutirao.errors import ConfigError, SandboxError
+from mutirao.hub import environment, start_form
+from mutirao.hub.announce import Announcer
+from mutirao.hub.place import here
+from mutirao.sandbox.sandboxes import Sandboxes
+from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, Running, RuntimeSpec, from_json, to_json
+
+OOM_POLL_S = 0.5
+"""A kernel that was killed is noticed by its server within 3 s; the member should hear why before that."""
+
+
+class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is published
+    """Starts single-user servers in bubblewrap sandboxes; `user_options` are {"environment": …, "size": …}."""
+
+    sandboxes: Sandboxes
+    """One for the whole hub, set by `adopt_sandboxes`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.running: Running | None = None
+        self._oom_watch: asyncio.Task[None] | None = None
+        self._steps: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this instance."""
+        return _place().settings
+
+    def _options_form_default(self) -> Any:
+        return lambda spawner: start_form.start_form(*choices(spawner.settings), _language(spawner))
+
+    def options_from_form(self, form: dict[str, list[str]]) -> dict[str, str]:
+        """The choice on the start page, checked."""
+        return start_form.parse_start_form(form, *choices(self.settings))
+
+    async def apply_user_options(self, _spawner: Any, options: dict[str, Any]) -> None:
+        """Refuse a choice that is none, from the page or from the API, before anything starts."""
+        self._chosen(options)
+
+    def _chosen(self, options: dict[str, Any]) -> tuple[str, str]:
+        """The environment and size chosen, defaults where nothing was."""
+        unknown = set(options) - {"environment", "size"}
+        if unknown:
+            raise SpawnException(
+                f"{', '.join(sorted(map(str, unknown)))}: only environment and size can be chosen.", reason="options"
+            )
+        chosen = []
+        for key, known in (("environment", self.settings.environments), ("size", self.settings.sizes)):
+            value = options.get(key) or next(iter(known))
+            if not isinstance(value, str) or value not in known:
+                raise SpawnException(f"{key} {value!r} is not offered: choose {', '.join(known)}.", reason=key)
+            chosen.append(value)
+        return chosen[0], chosen[1]
+
+    async def start(self) -> tuple[str, int]:
+        """Build the walls, start the server inside, and give its address."""
+        name, size_name = self._chosen(self.user_options)
+        size = self.settings.sizes[size_name]
+        try:
+            chosen = environment.find(name, self.settings.service.data)
+        except ConfigError as error:
+            raise SpawnException(str(error), reason="environment") from error
+        if not chosen.ready:
+            raise SpawnException(
+                f"The environment {name} is not built yet: an operator builds it with ./run mutirao env build {name}",
+                reason="environment",
+                status_code=503,
+            )
+        rules = self.settings.sandbox
+        env = {key: value for key, value in self.get_env().items() if value is not None}
+        env |= {
+            "HOME": HOME,
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/bash",
+            "USER": "member",
+            "LOGNAME": "member",
+            "MUTIRAO_ENVIRONMENT": name,
+            # One thread a core that the size gives: a library that counts the host's cores would thrash.
+            "OMP_NUM_THREADS": str(max(1, round(size.cpus))),
+        }
+        spec = RuntimeSpec(
+            member=self.user.name,
+            server=self.name,
+            environment=chosen.path,
+            argv=(str(chosen.path / "bin" / "mutirao-start"), *self.get_args()),
+            env=env,
+            limits=Limits(size.memory_mb, size.cpus, size.processes, size.open_files, size.disk_mb),
+            port=self.port,
+            network=NetworkPolicy(rules.tcp_ports, rules.dns, rules.dns_servers, rules.allow),
+        )
+        try:
+            self.running = await self.sandboxes.start(spec)
+        except SandboxError as error:
+            raise SpawnException(
+                f"Your runtime can't start: {error}", reason="sandbox", log_message=str(error), status_code=503
+            ) from error
+        self._oom_watch = asyncio.create_task(self._watch_oom(self.running, size.memory_mb))
+        return self.running.address, self.running.port
+
+    async def poll(self) -> int | None:
+        """None while the runtime lives, else its exit status (0 when there is none)."""
+        if self.running is None:
+            return 0
+        return await self.sandboxes.poll(self.running)
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop the runtime and take its walls down; done when nothing of it is left."""
+        if self._oom_watch is not None:
+            self._oom_watch.cancel()
+            self._oom_watch = None
+        if self.running is not None:
+            await self.sandboxes.stop(self.running, grace_s=0 if now else 5)
+            self.running = None
+
+    async def _watch_oom(self, running: Running, memory_mb: int) -> None:
+        """Tell the member in the notebook when the kernel killed something for want of memory."""
+        announcer = Announcer(_place())
+        seen = 0
+        while True:
+            await asyncio.sleep(OOM_POLL_S)
+            kills = self.sandboxes.events(running).oom_kills
+            if kills > seen:
+                seen = kills
+                self.log.warning("%s ran out of memory (%d MiB)", self._log_name, memory_mb)
+                await announcer.out_of_memory(self.user.name, self.name, memory_mb)
+
+    def get_state(self) -> dict[str, Any]:
+        """What a restarted hub needs to find the runtime again."""
+        state: dict[str, Any] = super().get_state()
+        if self.running is not None:
+            state["running"] = to_json(self.running)
+        return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Find the runtime again after the hub was restarted."""
+        super().load_state(state)
+        if "running" in state:
+            self.running = from_json(Running, state["running"])
+
+    def clear_state(self) -> None:
+        """Forget the runtime."""
+        super().clear_state()
+        self.running = None
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What the waiting page says."""
+        lang = _language(self)
+        for percent, text in start_form.progress_steps(lang):
+            yield {"progress": percent, "message": text}
+            await asyncio.sleep(1)
+
+
+def choices(settings: Settings) -> tuple[list[start_form.Environment], list[start_form.Size]]:
+    """What the start page offers, in the order of the configuration."""
+    environments = []
+    for name, entry in settings.environments.items():
+        try:
+            ready = environment.find(name, settings.service.data).ready
+        except ConfigError:
+            ready = False
+        environments.append(start_form.Environment(name, entry.title, entry.packages, ready))
+    sizes = [start_form.Size(name, size.title, size.memory_mb, size.cpus) for name, size in settings.sizes.items()]
+    return environments, sizes
+
+
+def _language(spawner: Any) -> str:
+    from mutirao.hub.pages import language_of
+
+    return language_of(spawner.handler)
+
+
+_place = here
+
+
+def open_sandboxes(place: Any) -> Sandboxes:
+    """The sandboxes of this instance; their data lies beside the hub's."""
+    rules = place.settings.sandbox
+    return Sandboxes(
+        Path(place.settings.service.data) / "sandbox",
+        subnet=rules.subnet,
+        uid_first=rules.uid_first,
+        uid_count=rules.uid_count,
+        hub_endpoints=((place.hub_ip, place.hub_port),),
+    )
