@@ -1,0 +1,93 @@
+"""The settings: defaults that work, and errors that say what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from mutirao import config, reference
+from mutirao.errors import ConfigError
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mutirao.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert config.load(write(tmp_path, "")) == config.load(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[service]\nprot = 1", "service.prot in mutirao.toml is not a setting; the nearest one is port."),
+        ("[servce]\nport = 1", "servce in mutirao.toml is not a setting; the nearest one is service."),
+        ("[sizes.a]\ntitle = {en = 'A'}\nmemory_mb = 512\ncpu = 1\ncpus = 1", "sizes.a.cpu in mutirao.toml is not a setting; the nearest one is cpus."),
+        ("[service]\nport = 'http'", "service.port is 'http' in mutirao.toml: must be"),
+        ("[service]\nport = 70000", "service.port is 70000 in mutirao.toml: must be less than or equal to 65535."),
+        ("[service]\ndata = 'here'", "service.data is 'here' in mutirao.toml: must be an absolute path."),
+        ("[service]\npublic_url = 'example.org'", "must start with http:// or https://"),
+        ("[sandbox]\nsubnet = '8.8.0.0/16'", "must be a private IPv4 range of /24 or wider"),
+        ("[sandbox]\nsubnet = 'ten'", "sandbox.subnet is 'ten'"),
+        ("[sizes.a]\ntitle = {en = 'A'}\nmemory_mb = -1\ncpus = 1", "sizes.a.memory_mb is -1"),
+        ("[sizes.a]\ntitle = {en = 'A'}\ncpus = 1", "sizes.a.memory_mb is missing in mutirao.toml"),
+        ("[sizes]\n", "sizes is {} in mutirao.toml: must be needs at least one entry."),
+        ("[login]\nkind = 'class'", "needs class_name"),
+        ("[login]\nkind = 'magic'", "login.kind is 'magic'"),
+        ("port = = 1", "is not valid TOML"),
+        ("\udcff", "is not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_says_which_value_and_what_to_do(tmp_path: Path, text: str, said: str | None) -> None:
+    path = tmp_path / "mutirao.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+
+    assert said is None or said in str(caught.value)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="can't be read"):
+        config.load(tmp_path / "none.toml")
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    path = write(tmp_path, "[service]\nport = 1234\nhost = '::1'")
+
+    settings = config.load(path, {"service": {"port": 5678}})
+
+    assert (settings.service.port, settings.service.host) == (5678, "::1")
+    assert settings.public_url == "http://[::1]:5678"
+
+
+def test_show_masks_secrets_and_can_be_loaded_again(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, '[login]\nkind = "class"\nclass_name = "a.B"\n[login.options]\nclient_secret = "s3cret"\nx = 1'
+    )
+
+    shown = config.show(config.load(path))
+
+    assert "s3cret" not in shown
+    again = config.load(write(tmp_path, shown))
+    assert again.login.options["x"] == 1
+
+
+def test_an_option_is_read_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(
+        tmp_path, '[login]\nkind = "class"\nclass_name = "a.B"\noptions = { client_secret = { env = "MUTIRAO_X" } }'
+    )
+    login = config.load(path).login
+
+    with pytest.raises(ConfigError, match="MUTIRAO_X, which is not set"):
+        login.resolved_options()
+    monkeypatch.setenv("MUTIRAO_X", "found")
+    assert login.resolved_options() == {"client_secret": "found"}
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    assert REFERENCE.read_text(encoding="utf-8") == reference.page(), "run ./run docs"
