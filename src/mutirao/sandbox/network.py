@@ -43,7 +43,6 @@ class Network:
         self.interfaces = f"{PREFIX}{instance}"
         self.gateway = str(self.subnet.network_address + 1)
         self._label = f"lo:{self.interfaces}"
-        self._mtu = 1500
 
     def interface(self, name: str) -> str:
         """The host's name for a runtime's veth."""
@@ -56,9 +55,6 @@ class Network:
             ip.route("replace", dst=str(self.subnet), type="blackhole", proto=ROUTE_MARK)
             ip.addr("replace", index=1, address=self.gateway, prefixlen=32, label=self._label)
             ip.link("set", index=1, state="up")
-            for route in ip.get_default_routes(family=2):
-                if (index := route.get_attr("RTA_OIF")) and (links := ip.get_links(index)):
-                    self._mtu = min(1500, links[0].get_attr("IFLA_MTU"))
 
     def free_address(self, taken: Collection[str], last: str | None) -> str:
         """The next address after `last` that nobody has, so that an address rests before it is given again."""
@@ -79,8 +75,9 @@ class Network:
         netns.touch()
         _in_thread(lambda: _new_namespace(netns))
         with IPRoute() as ip, netns.open() as namespace:
-            peer = {"ifname": INSIDE, "net_ns_fd": namespace.fileno()}
-            ip.link("add", ifname=interface, kind="veth", mtu=self._mtu, peer=peer | {"mtu": self._mtu})
+            mtu = _way_out_mtu(ip)
+            peer = {"ifname": INSIDE, "mtu": mtu, "net_ns_fd": namespace.fileno()}
+            ip.link("add", ifname=interface, kind="veth", mtu=mtu, peer=peer)
             with contextlib.suppress(OSError):
                 Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6").write_text("1")
             link = ip.get_links(ifname=interface)[0]
@@ -144,6 +141,15 @@ class Network:
                 )
 
 
+def _way_out_mtu(ip: Any) -> int:
+    """The smallest packet size of the host's default routes, so that nothing has to be cut on the way."""
+    sizes = [1500]
+    for route in ip.get_default_routes(family=2):
+        if index := route.get_attr("RTA_OIF"):
+            sizes += [link.get_attr("IFLA_MTU") for link in ip.get_links(index)]
+    return min(sizes)
+
+
 def _new_namespace(place: Path) -> None:
     syscalls.unshare(syscalls.CLONE_NEWNET)
     for scope in ("all", "default"):
@@ -151,6 +157,17 @@ def _new_namespace(place: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("1")
     syscalls.mount("/proc/thread-self/ns/net", str(place), flags=syscalls.MS_BIND)
+
+
+def try_out() -> None:
+    """Make a namespace and a veth pair in it, both of which end with this call; raises what the kernel says."""
+
+    def inside() -> None:
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        with IPRoute() as ip:
+            ip.link("add", ifname="try0", kind="veth", peer={"ifname": "try1"})
+
+    _in_thread(inside)
 
 
 def _in_thread(work: Callable[[], Any]) -> Any:

@@ -1,6 +1,10 @@
 """What stands on this machine, written down below /run so that it outlives the process that built it."""
 
+import contextlib
+import fcntl
 import os
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,31 +22,48 @@ class Record:
 
 
 class Records:
-    """One file a runtime in `place`; written whole or not at all. They hold tokens, so root alone reads them."""
+    """One file a runtime in `place`, shared by the processes of a service: each call reads what is there now.
+
+    Files are written whole or not at all, and hold tokens, so root alone reads them.
+    """
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._known: dict[str, Record] = {}
+        self._seen: dict[tuple[str, int], Record] = {}
+        self._threads = threading.RLock()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One thread of one process at a time; for what must agree with the records."""
+        with self._threads:
+            descriptor = os.open(self._place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
 
     def all(self) -> tuple[Record, ...]:
-        return tuple(self._known.values())
+        """What stands; a damaged file counts as none, and what it spoke of is found without it."""
+        seen: dict[tuple[str, int], Record] = {}
+        for path in self._place.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                key = (path.name, path.stat().st_mtime_ns)
+                try:
+                    seen[key] = self._seen.get(key) or from_json(Record, path.read_text())
+                except SandboxError:
+                    path.unlink(missing_ok=True)
+        self._seen = seen
+        return tuple(seen.values())
 
     def names(self) -> frozenset[str]:
-        return frozenset(self._known)
+        return frozenset(record.walls.id for record in self.all())
 
     def addresses(self) -> frozenset[str]:
         return frozenset(record.walls.address for record in self.all())
 
     def members(self) -> frozenset[str]:
         return frozenset(record.walls.member for record in self.all())
-
-    def load(self) -> None:
-        """Read what an earlier process wrote; a damaged record is dropped, its remains are found without it."""
-        for path in self._place.glob("*.json"):
-            try:
-                self._known[path.stem] = from_json(Record, path.read_text())
-            except SandboxError:
-                path.unlink()
 
     def write(self, record: Record) -> None:
         name = record.walls.id
@@ -51,9 +72,7 @@ class Records:
         with os.fdopen(descriptor, "w") as file:
             file.write(to_json(record))
         draft.rename(self._place / f"{name}.json")
-        self._known[name] = record
 
     def drop(self, name: str) -> None:
-        self._known.pop(name, None)
         for ending in ("json", "new"):
             (self._place / f"{name}.{ending}").unlink(missing_ok=True)

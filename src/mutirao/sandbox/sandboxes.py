@@ -4,15 +4,15 @@ Two steps make a runtime: `build` puts up the walls (uid, home, limits, network,
 inside; `start` does both. What stands is written below /run, so a service that comes back finds it (`recover`).
 
     sandboxes = Sandboxes(Path("/var/lib/mutirao"), hub_ports=(8081,))
+    survivors = await sandboxes.recover()       # what an earlier life of the service left running
     await sandboxes.prepare()
-    survivors = await sandboxes.recover()
     running = await sandboxes.start(spec)       # connect to running.address, running.port from the host
     await sandboxes.poll(running)               # None, or the exit status: then call stop, which takes the walls down
     await sandboxes.stop(running)
     await sandboxes.teardown()
 
 A runtime outlives the process that started it (bubblewrap runs without --die-with-parent): a hub may restart while
-people work. Whoever starts the service again calls `prepare` and then `recover`; `teardown` leaves nothing behind.
+people work. Several processes of one service may each have a `Sandboxes` of the same data: supervisor and hub, say.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +71,6 @@ class Sandboxes:
             self.instance, self._network.subnet, self._network.gateway, self._network.interfaces, run
         )
         self._homes = homes.Homes(self._data, self._run / "homes")
-        self._lock = threading.RLock()
         self._records = Records(self._run)
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._last_address: str | None = None
@@ -117,7 +115,10 @@ class Sandboxes:
         await self._in_thread(lambda: self._stop(running, grace_s))
 
     async def recover(self) -> tuple[Running, ...]:
-        """After a restart: the runtimes that still live, with their network back; the remains of others are removed."""
+        """After a restart: the runtimes that still live; the remains of all others are removed.
+
+        Only while nothing is being started, because walls without a server count as remains.
+        """
         return await self._in_thread(self._recover)
 
     async def teardown(self, grace_s: float = 5.0) -> None:
@@ -153,17 +154,19 @@ class Sandboxes:
             place.chmod(0o711)
         self._network.prepare()
         self._firewall.prepare(self._hub_ports)
+        # Loading the table afresh emptied its sets: runtimes of an earlier life get their network back.
+        for record in self._records.all():
+            if record.running and self._poll(record.running) is None:
+                self._admit(record.walls, record.spec)
         self._cgroups.prepare()
         self._homes.prepare()
         seccomp.program()
 
     def _recover(self) -> tuple[Running, ...]:
-        self._records.load()
         survivors = []
         for record in self._records.all():
             running = record.running
             if running and self._poll(running) is None:
-                self._admit(record.walls, record.spec)
                 survivors.append(running)
             else:
                 self._kill(record.walls, running)
@@ -190,7 +193,6 @@ class Sandboxes:
 
     def _teardown(self, grace_s: float) -> None:
         need_root()
-        self._records.load()
         runtimes = [record.running for record in self._records.all() if record.running]
         # Not this service's own threads: teardown runs in one of them.
         with ThreadPoolExecutor(8) as threads:
@@ -215,7 +217,7 @@ class Sandboxes:
         uid = self._uids.of(spec.member)
         walls = self._reserve(spec, uid)
         try:
-            with self._lock:
+            with self._records.locked():
                 home = self._homes.open(spec.member, uid, spec.limits.disk_mb)
             walls = replace(walls, home=str(home), cgroups=self._cgroups.make(walls.id, spec.limits))
             self._records.write(Record(walls, spec))
@@ -238,7 +240,7 @@ class Sandboxes:
             raise
 
     def _reserve(self, spec: RuntimeSpec, uid: int) -> Walls:
-        with self._lock:
+        with self._records.locked():
             address = self._network.free_address(self._records.addresses(), self._last_address)
             self._last_address = address
             name = secrets.token_hex(4)
@@ -302,6 +304,10 @@ class Sandboxes:
         if process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
+        elif running:
+            end = time.monotonic() + 5
+            while time.monotonic() < end and processes.alive(running.pid, running.start_time):
+                time.sleep(0.02)
 
     def _clear(self, walls: Walls) -> None:
         """Take the walls down; parts that are gone are fine, and one that resists does not keep the others up."""
@@ -314,7 +320,7 @@ class Sandboxes:
             steps.callback(self._firewall.dismiss, walls.interface)
 
     def _forget(self, walls: Walls) -> None:
-        with self._lock:
+        with self._records.locked():
             self._records.drop(walls.id)
             if walls.member not in self._records.members():
                 self._homes.close(walls.member)
