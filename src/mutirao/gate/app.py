@@ -1,0 +1,201 @@
+"""The gate as a web application: finds the route, then relays, judges or forwards."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Any
+
+from aiohttp import WSCloseCode, hdrs, web
+from multidict import CIMultiDict
+
+from mutirao.errors import WireError
+from mutirao.gate.actor import query_token
+from mutirao.gate.execute import Executions, carries_code
+from mutirao.gate.forward import forward
+from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
+from mutirao.gate.judge import Actors, Judge
+from mutirao.gate.relay import ClientSocket, End, Relay, Seat
+from mutirao.gate.route import Place, RouteError, locate
+from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
+from mutirao.gate.wire import Wire
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE_BYTES = 100_000_000
+MAX_BODY_BYTES = 10_000_000
+JUDGE_TIMEOUT_S = 5.0
+
+
+@dataclass(eq=False)
+class Gate:
+    """Everything that one gate process needs; `counters` counts since its start.
+
+    `secret` is shared with the hub's proxy class. `upstream_ssl` is for hubs with internal_ssl.
+    """
+
+    secret: str
+    judge: Judge
+    actors: Actors
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    max_body_bytes: int = MAX_BODY_BYTES
+    judge_timeout_s: float = JUDGE_TIMEOUT_S
+    upstream_ssl: SSLContext | None = None
+    counters: Counter[str] = field(default_factory=Counter)
+    _upstream: Upstream | None = None
+    _relays: set[Relay] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if not self.secret:
+            raise ValueError("The gate's secret is empty: set MUTIRAO_GATE_SECRET to the same text for hub and gate.")
+
+    @property
+    def upstream(self) -> Upstream:
+        """The client side, opened on first use (it needs the event loop)."""
+        if self._upstream is None:
+            self._upstream = Upstream(self.upstream_ssl)
+        return self._upstream
+
+    async def close(self) -> None:
+        """End every relay, then close the client side."""
+        end = End(WSCloseCode.SERVICE_RESTART, "The gate restarts; your kernel goes on. Reconnect in a moment.")
+        await asyncio.gather(*(relay.close(end) for relay in list(self._relays)))
+        if self._upstream is not None:
+            await self._upstream.close()
+            self._upstream = None
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request: /healthz, or anything that a twin route leads here."""
+        raw = request.raw_path
+        if raw == "/healthz":
+            return web.json_response({"status": "ok", "counters": dict(self.counters)})
+        self.counters["requests"] += 1
+        try:
+            place = locate(raw, self.secret)
+            if place.action == "channels" and _wants_websocket(request):
+                return await self._channels(request, place)
+            if carries_code(request, place):
+                return await self._executions().handle(request, place)
+            return await forward(request, place, self.upstream)
+        except RouteError as error:
+            self.counters["refused_routes"] += 1
+            return _problem(400, str(error))
+        except UpstreamAway as error:
+            self.counters["upstream_away"] += 1
+            return _problem(503, str(error))
+
+    def _executions(self) -> Executions:
+        return Executions(
+            self.upstream, self.judge, self.actors, self.judge_timeout_s, self.max_body_bytes, self.counters
+        )
+
+    async def _channels(self, request: web.Request, place: Place) -> web.StreamResponse:
+        """Connect to the server first; only when it has accepted is the client accepted, and anything judged."""
+        headers = for_handshake(request.headers.items())
+        protocols = offered(CIMultiDict(request.headers))
+        try:
+            upstream = await self.upstream.connect(place.target_url, headers, protocols, self.max_message_bytes)
+        except Declined as declined:
+            self.counters["declined"] += 1
+            kept = ((k, v) for k, v in declined.headers.items() if k.lower() not in (*HOP_BY_HOP, "content-length"))
+            return web.Response(
+                status=declined.status, reason=declined.reason, headers=CIMultiDict(kept), body=declined.body
+            )
+        try:
+            return await self._relay(request, place, upstream)
+        finally:
+            if not upstream.closed:
+                upstream.abort()
+
+    async def _relay(self, request: web.Request, place: Place, upstream: UpstreamSocket) -> web.StreamResponse:
+        try:
+            wire = Wire.chosen(upstream.protocol)
+        except WireError as error:
+            return _problem(400, str(error))
+        client = ClientSocket((wire.value,) if wire is Wire.V1 else (), self.max_message_bytes)
+        client.headers.extend((hdrs.SET_COOKIE, c) for c in upstream.handshake_headers.getall(hdrs.SET_COOKIE, ()))
+        await client.prepare(request)
+        resolving = self.actors.resolve(CIMultiDict(request.headers), query_token(place.query), place.route)
+        actor = asyncio.ensure_future(_nobody_on_error(resolving))
+        seat = Seat(
+            place.route.user,
+            place.route.server,
+            place.kernel,
+            actor,
+            request.headers.get(hdrs.ACCEPT_LANGUAGE, ""),
+        )
+        relay = Relay(client, upstream, wire, seat, self.judge, self.judge_timeout_s, self.counters)
+        self._relays.add(relay)
+        self.counters["connections"] += 1
+        self.counters["connections_open"] += 1
+        try:
+            end = await relay.run()
+            log.debug("A connection to kernel %s ended: %s", place.kernel, end)
+        finally:
+            actor.cancel()
+            self._relays.discard(relay)
+            self.counters["connections_open"] -= 1
+        return client
+
+
+def make_app(gate: Gate) -> web.Application:
+    """The gate as an aiohttp application; it closes the gate when it shuts down."""
+
+    @web.middleware
+    async def everything(request: web.Request, handler: Any) -> web.StreamResponse:
+        # Not the handler that aiohttp's router found: it sees a normalised path, the gate reads the raw one.
+        del handler
+        return await gate.handle(request)
+
+    async def close(_app: web.Application) -> None:
+        await gate.close()
+
+    app = web.Application(middlewares=[everything])
+    app.on_shutdown.append(close)
+    return app
+
+
+def make_runner(gate: Gate) -> web.AppRunner:
+    """A runner whose limits fit long names: 255 characters are up to 3 KB in a path, and the claims hold them again."""
+    return web.AppRunner(
+        make_app(gate),
+        access_log=None,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
+        shutdown_timeout=5.0,
+    )
+
+
+def main(gate: Gate, host: str, port: int) -> None:
+    """Serve the gate until it is told to stop; prints nothing but the log."""
+
+    async def serve() -> None:
+        runner = make_runner(gate)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(serve())
+
+
+async def _nobody_on_error(resolving: Awaitable[str | None]) -> str | None:
+    try:
+        return await resolving
+    except Exception:
+        log.exception("Who runs the cells of a connection could not be found out.")
+        return None
+
+
+def _wants_websocket(request: web.Request) -> bool:
+    upgrades = request.headers.get(hdrs.UPGRADE, "").lower()
+    connection = request.headers.get(hdrs.CONNECTION, "").lower()
+    return request.method == hdrs.METH_GET and upgrades == "websocket" and "upgrade" in connection
+
+
+def _problem(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message, "reason": "gate"}, status=status)

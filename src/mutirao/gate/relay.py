@@ -1,0 +1,272 @@
+"""One client's websocket to one kernel, relayed message by message.
+
+Two pumps run side by side, each in order: client to kernel (inspected) and kernel to client (glanced at). Sending waits
+until the socket takes the bytes, so a client that never reads stalls its own two pumps and holds one message of memory.
+Pings and pongs pass from end to end: who is gone is noticed by who asked.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from mutirao.cases.action import Action
+from mutirao.cases.cell import Cell, Verdict
+from mutirao.errors import WireError
+from mutirao.gate.answer import Answers
+from mutirao.gate.inspect import snippets
+from mutirao.gate.judge import Judge, weigh
+from mutirao.gate.upstream import UpstreamSocket
+from mutirao.gate.wire import Frame, Message, Wire, build, glance, parse
+
+log = logging.getLogger(__name__)
+
+_LARGE_BYTES = 1 << 20
+_CLOSE_S = 3.0
+_REASON_BYTES = 123
+_DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
+_REMEMBERED = ("execute_input", "execute_reply", "input_request", "kernel_info_reply")
+# Codes that a close frame may not carry (RFC 6455, 7.4.1), and what is said instead.
+_UNSENDABLE = {1004: 1002, 1005: 1000, 1006: 1011, 1015: 1011, 0: 1000}
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a relay ends: the close code and reason for both sides."""
+
+    code: int
+    reason: str = ""
+
+    @property
+    def sendable(self) -> "End":
+        """The same with a code and a reason that fit into a close frame."""
+        reason = self.reason.encode("utf-8", "replace")[:_REASON_BYTES].decode("utf-8", "ignore")
+        return End(_UNSENDABLE.get(self.code, self.code), reason)
+
+
+class ClientSocket(web.WebSocketResponse[bool]):
+    """The client's websocket; a message above the limit is refused with a reason, not only a code."""
+
+    def __init__(self, protocols: tuple[str, ...], max_message_bytes: int) -> None:
+        super().__init__(
+            protocols=protocols,
+            autoping=False,
+            compress=False,
+            max_msg_size=max_message_bytes,
+            decode_text=False,
+            timeout=_CLOSE_S,
+        )
+        self.too_big = f"A message is larger than {max_message_bytes} bytes: upload data as a file instead."
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
+        """Close the websocket."""
+        if code == WSCloseCode.MESSAGE_TOO_BIG and not message:
+            message = self.too_big.encode()[:_REASON_BYTES]
+        return await super().close(code=code, message=message, drain=drain)
+
+    def abort(self) -> None:
+        """Drop the connection with whatever it still holds."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Whose kernel this is, and who sits before it."""
+
+    owner: str
+    server: str
+    kernel: str
+    actor: "asyncio.Future[str | None]"
+    accept_language: str
+
+
+class Relay:
+    """Relays until one side ends; judges what the client asks the kernel to run."""
+
+    def __init__(
+        self,
+        client: ClientSocket,
+        upstream: UpstreamSocket,
+        wire: Wire,
+        seat: Seat,
+        judge: Judge,
+        judge_timeout_s: float,
+        counters: Counter[str],
+    ) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._wire = wire
+        self._seat = seat
+        self._judge = judge
+        self._judge_timeout_s = judge_timeout_s
+        self._counters = counters
+        self._answers = Answers()
+        self._execution_count = 0
+        self._language = "python"
+        self._asking: dict[str, Any] = {}
+
+    async def run(self) -> End:
+        """Relay until a side ends, then close the other with the same code."""
+        pumps = [asyncio.create_task(pump) for pump in (self._to_kernel(), self._to_client())]
+        try:
+            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            end = next(iter(done)).result()
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+        await self.close(end)
+        return end
+
+    async def close(self, end: End) -> None:
+        """Close both sides, and don't wait for one that never reads."""
+        end = end.sendable
+        message = end.reason.encode()
+        await asyncio.gather(
+            _in_time(self._upstream.close(code=end.code, message=message), self._upstream.abort),
+            _in_time(self._client.close(code=end.code, message=message), self._client.abort),
+        )
+
+    async def _to_kernel(self) -> End:
+        while True:
+            received = await self._client.receive()
+            try:
+                if received.type in _DATA:
+                    end = await self._from_client(Frame(received.data, received.type is WSMsgType.TEXT))
+                    if end is not None:
+                        return end
+                elif received.type is WSMsgType.PING:
+                    await self._upstream.ping(received.data)
+                elif received.type is WSMsgType.PONG:
+                    await self._upstream.pong(received.data)
+                else:
+                    return self._client_end(received)
+            except ConnectionError:
+                return End(WSCloseCode.INTERNAL_ERROR, "The connection to the notebook server broke.")
+
+    async def _to_client(self) -> End:
+        while True:
+            received = await self._upstream.receive()
+            self._upstream.quicken()
+            try:
+                if received.type in _DATA:
+                    frame = Frame(received.data, received.type is WSMsgType.TEXT)
+                    await self._client.send_frame(frame.data, received.type)
+                    self._counters["messages_to_client"] += 1
+                    if glance(frame, self._wire) in _REMEMBERED:
+                        self._remember(frame)
+                elif received.type is WSMsgType.PING:
+                    await self._client.ping(received.data)
+                elif received.type is WSMsgType.PONG:
+                    await self._client.pong(received.data)
+                else:
+                    return self._upstream_end(received)
+            except ConnectionError:
+                return End(WSCloseCode.GOING_AWAY, "The client went away.")
+
+    async def _from_client(self, frame: Frame) -> End | None:
+        """Pass one message on, or answer it in the kernel's stead; an End where it breaks the protocol."""
+        try:
+            if len(frame.data) > _LARGE_BYTES:
+                message = await asyncio.to_thread(parse, frame, self._wire)
+            else:
+                message = parse(frame, self._wire)
+        except WireError as error:
+            return self._broken(WSCloseCode.INVALID_TEXT, error)
+        try:
+            found = snippets(message)
+        except WireError as error:
+            await self._send(self._answers.malformed(message, str(error)))
+            return self._broken(WSCloseCode.POLICY_VIOLATION, error)
+        if found:
+            actor = await self._seat.actor
+            seat = self._seat
+            cells = [
+                Cell(snippet.code, actor, seat.owner, seat.server, seat.kernel, snippet.via, self._language)
+                for snippet in found
+            ]
+            verdict = await weigh(self._judge, cells, self._judge_timeout_s)
+            self._counters[f"verdicts_{verdict.action}"] += 1
+            if verdict.action is not Action.ALLOW:
+                await self._tell(message, frame, verdict)
+                return None
+        await self._pass(frame)
+        return None
+
+    async def _tell(self, message: Message, frame: Frame, verdict: Verdict) -> None:
+        """Show the notice, then do what the verdict says."""
+        assert verdict.notice is not None
+        text = verdict.notice.text(self._seat.accept_language)
+        asked = message.msg_type == "input_reply"
+        parent = self._asking if asked else message.header
+        if verdict.action.runs:
+            await self._send([self._answers.notice(parent, text, verdict.action)])
+            await self._pass(frame)
+        elif asked:
+            # The kernel waits for an answer and would wait for ever: it gets an empty one.
+            await self._send([self._answers.notice(parent, text, verdict.action)])
+            await self._pass(build(replace(message, content={**message.content, "value": ""}), self._wire))
+        else:
+            await self._send(self._answers.not_run(message, text, verdict.action, self._execution_count))
+
+    async def _pass(self, frame: Frame) -> None:
+        await self._upstream.send_frame(frame.data, WSMsgType.TEXT if frame.text else WSMsgType.BINARY)
+        self._counters["messages_to_kernel"] += 1
+
+    async def _send(self, messages: list[Message]) -> None:
+        for message in messages:
+            frame = build(message, self._wire)
+            await self._client.send_frame(frame.data, WSMsgType.TEXT if frame.text else WSMsgType.BINARY)
+
+    def _remember(self, frame: Frame) -> None:
+        """Keep what later answers need; a kernel that sends nonsense harms only its own notices."""
+        try:
+            message = parse(frame, self._wire)
+        except WireError:
+            return
+        count = message.content.get("execution_count")
+        if isinstance(count, int):
+            self._execution_count = count
+        if message.msg_type == "input_request":
+            self._asking = message.parent_header
+        if message.msg_type == "kernel_info_reply":
+            info = message.content.get("language_info")
+            name = info.get("name") if isinstance(info, dict) else None
+            if isinstance(name, str) and name:
+                self._language = name[:60].lower()
+
+    def _broken(self, code: int, error: WireError) -> End:
+        self._counters["wire_errors"] += 1
+        log.info("A message for kernel %s was refused: %s", self._seat.kernel, error)
+        return End(code, str(error))
+
+    def _client_end(self, received: Any) -> End:
+        if received.type is WSMsgType.CLOSE:
+            return End(int(received.data or 1000), str(received.extra or ""))
+        if isinstance(received.data, aiohttp.WebSocketError):
+            return End(received.data.code, str(received.data))
+        return End(WSCloseCode.GOING_AWAY, "The client went away.")
+
+    def _upstream_end(self, received: Any) -> End:
+        if received.type is WSMsgType.CLOSE:
+            return End(int(received.data or 1000), str(received.extra or ""))
+        if isinstance(received.data, aiohttp.WebSocketError):
+            if received.data.code == WSCloseCode.MESSAGE_TOO_BIG:
+                return End(WSCloseCode.MESSAGE_TOO_BIG, "The kernel sent a message that is too large to show.")
+            return End(WSCloseCode.INTERNAL_ERROR, "The notebook server broke the websocket protocol.")
+        return End(WSCloseCode.INTERNAL_ERROR, "The notebook server went away. Restart it from the hub's home page.")
+
+
+async def _in_time(closing: Awaitable[Any], abort: Callable[[], None]) -> None:
+    """Close politely, or else drop the connection: what is buffered for one that never reads must not stay."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await closing
+    except (TimeoutError, ConnectionError, RuntimeError, aiohttp.ClientError):
+        abort()
