@@ -175,7 +175,7 @@ def _store(options: argparse.Namespace) -> Any:
     import os
 
     from mutirao.store.store import Store
-    from mutirao.supervisor import service_uid, store_url
+    from mutirao.supervisor import service_uid
 
     settings = _settings(options)
     if os.geteuid() == 0:
@@ -183,7 +183,7 @@ def _store(options: argparse.Namespace) -> Any:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    return Store(store_url(settings))
+    return Store(settings.store_url)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -191,6 +191,11 @@ class Settings(Section):
         host = "127.0.0.1" if self.service.host in ("", "0.0.0.0", "::") else self.service.host  # noqa: S104 - a comparison
         return f"http://{f'[{host}]' if ':' in host else host}:{self.service.port}"
 
+    @property
+    def store_url(self) -> str:
+        """Where the cases are kept, as SQLAlchemy names it."""
+        return f"sqlite:///{self.service.data / 'store' / 'mutirao.sqlite'}"
+
 
 def load(path: Path | None, changes: dict[str, dict[str, Any]] | None = None) -> Settings:
     """The settings in `path` (None: defaults), with `changes` from the command line on top."""

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ class Keeper:
     part: Part
     dead: Callable[["Keeper", str], None]
     process: asyncio.subprocess.Process | None = None
-    restarted: Callable[["Keeper"], None] | None = None
+    restarted: Callable[[], Awaitable[None]] | None = None
     _deaths: list[float] = field(default_factory=list)
     _stopping: bool = False
     _watch: asyncio.Task[None] | None = None
@@ -94,7 +94,7 @@ class Keeper:
             await asyncio.sleep(0.2 * len(self._deaths))
             await self._spawn()
             if self.restarted:
-                self.restarted(self)
+                await self.restarted()
 
     def tail(self, lines: int = 15) -> str:
         """The last lines of the part's log."""

@@ -12,15 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from mutirao.cases import adoption
+import aiohttp
+
 from mutirao.config import LoginKind, Settings
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
 from mutirao.hub import environment
@@ -28,8 +26,6 @@ from mutirao.hub.invite import Invites
 from mutirao.hub.place import Place
 from mutirao.hub.spawner import open_sandboxes
 from mutirao.part import Keeper, Part, PartError
-from mutirao.policy.version import load_versions
-from mutirao.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +35,6 @@ READY_TIMEOUT_S = 60
 def service_uid(settings: Settings) -> int:
     """The uid of proxy, gate and pages: the one before the members' range, and nobody else's."""
     return settings.sandbox.uid_first - 1
-
-
-def store_url(settings: Settings) -> str:
-    """Where the cases are kept."""
-    return f"sqlite:///{settings.service.data / 'store' / 'mutirao.sqlite'}"
 
 
 class Supervisor:
@@ -133,9 +124,9 @@ class Supervisor:
 
     def _migrate(self) -> None:
         """Bring the store up to date as the service's own user, so that the files are its own."""
-        code = "import sys; from mutirao.supervisor import first_adoption; first_adoption(*sys.argv[1:])"
+        code = "import sys; from mutirao.hub.guard import prepare_store; prepare_store(sys.argv[1], int(sys.argv[2]))"
         done = subprocess.run(
-            [sys.executable, "-c", code, store_url(self.settings), str(self.settings.policy.version)],
+            [sys.executable, "-c", code, self.settings.store_url, str(self.settings.policy.version)],
             user=self.uid,
             group=self.uid,
             extra_groups=[],
@@ -185,8 +176,8 @@ class Supervisor:
         run = self.data / "run"
         hub_config = Path(__file__).parent / "hub" / "jupyterhub_config.py"
         hub_secrets = ("proxy_token", "gate_secret", "service_token", "demo_password", "operator_password")
-        gate_env = base | place.dump("gate_secret", "service_token")
-        web_env = base | place.dump("service_token", "web_secret")
+        gate_env = base | self._gate_environment(place)
+        web_env = base | self._pages_environment(place)
         hub_env = base | {"HOME": "/root"} | place.dump(*hub_secrets)
         proxy_env = base | {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}
         parts = (
@@ -206,12 +197,40 @@ class Supervisor:
             print(f"Starting {part.name} …", file=sys.stderr, flush=True)
             keeper = Keeper(part, self._dead)
             if part.name == "proxy":
-                keeper.restarted = lambda _keeper: self._reroute(place)
+                keeper.restarted = partial(self._reroute, place)
             self.keepers.append(keeper)
             await keeper.start()
         await self._answers(f"{self._local()}/hub/health")
         await self._answers(f"{self._local()}/services/mutirao/healthz")
         await self._answers(f"{place.gate_url}/healthz")
+
+    def _gate_environment(self, place: Place) -> dict[str, str]:
+        return {
+            "MUTIRAO_GATE_URL": place.gate_url,
+            "MUTIRAO_GATE_SECRET": place.gate_secret,
+            "MUTIRAO_DATABASE": self.settings.store_url,
+            "MUTIRAO_PAGES_URL": f"{self.settings.public_url}/services/mutirao/",
+            "MUTIRAO_SERVICE_TOKEN": place.service_token,
+            "MUTIRAO_MAX_MESSAGE_MB": str(self.settings.gate.max_message_mb),
+            "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
+            "JUPYTERHUB_API_URL": place.hub_api_url,
+        }
+
+    def _pages_environment(self, place: Place) -> dict[str, str]:
+        return {
+            "MUTIRAO_DATABASE": self.settings.store_url,
+            "MUTIRAO_COOKIE_SECRET": place.web_secret,
+            "MUTIRAO_CONTACT": self.settings.service.contact,
+            "MUTIRAO_LANGUAGE": self.settings.service.language,
+            "JUPYTERHUB_SERVICE_URL": place.web_url,
+            "JUPYTERHUB_SERVICE_PREFIX": "/services/mutirao/",
+            "JUPYTERHUB_BASE_URL": "/",
+            "JUPYTERHUB_API_URL": place.hub_api_url,
+            "JUPYTERHUB_API_TOKEN": place.service_token,
+            "JUPYTERHUB_CLIENT_ID": "service-mutirao",
+            "JUPYTERHUB_OAUTH_ACCESS_SCOPES": '["access:services", "access:services!service=mutirao"]',
+            "JUPYTERHUB_OAUTH_SCOPES": '["access:services", "access:services!service=mutirao"]',
+        }
 
     def _local(self) -> str:
         service = self.settings.service
@@ -227,33 +246,31 @@ class Supervisor:
         )
         self.end.set()
 
-    def _reroute(self, place: Place) -> None:
+    async def _reroute(self, place: Place) -> None:
         """A proxy that was restarted knows no routes: have the hub tell it all again."""
-
-        def ask() -> None:
-            url = f"{place.hub_api_url}/proxy"
-            request = urllib.request.Request(
-                url, method="POST", headers={"Authorization": f"token {place.service_token}"}
-            )
+        headers = {"Authorization": f"token {place.service_token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
             for _ in range(50):
-                try:
-                    with urllib.request.urlopen(request, timeout=5):  # noqa: S310 - our own hub
-                        return
-                except OSError:
-                    time.sleep(0.2)
-
-        asyncio.get_running_loop().run_in_executor(None, ask)
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.post(f"{place.hub_api_url}/proxy") as answer:
+                        if answer.ok:
+                            return
+                await asyncio.sleep(0.2)
+        log.warning("the hub did not tell the new proxy its routes")
 
     async def _answers(self, url: str) -> None:
+        """Wait until a part answers, or say which one does not, with the ends of the logs."""
         deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
-        while not self.end.is_set():
-            with contextlib.suppress(OSError, urllib.error.URLError):
-                await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=2).close())  # noqa: S310
-                return
-            if asyncio.get_running_loop().time() > deadline:
-                tails = "\n".join(f"--- {k.part.name}\n{k.tail(8)}" for k in self.keepers)
-                raise PartError(f"{url} did not answer within {READY_TIMEOUT_S} s. The ends of the logs:\n{tails}")
-            await asyncio.sleep(0.1)
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            while not self.end.is_set():
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(url) as answer:
+                        if answer.ok:
+                            return
+                if asyncio.get_running_loop().time() > deadline:
+                    tails = "\n".join(f"--- {k.part.name}\n{k.tail(8)}" for k in self.keepers)
+                    raise PartError(f"{url} did not answer within {READY_TIMEOUT_S} s. The ends of the logs:\n{tails}")
+                await asyncio.sleep(0.05)
 
     def _greet(self, place: Place) -> None:
         url = self.settings.public_url
@@ -272,20 +289,6 @@ class Supervisor:
         lines += ["Ctrl-C stops everything.", ""]
         print("\n".join(lines), flush=True)
         (self.data / "run" / "ready.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
-
-
-def first_adoption(url: str, version: str) -> None:
-    """Migrate the store and, where no policy was ever adopted, adopt the configured one now."""
-    store = Store(url)
-    store.migrate()
-    now = datetime.now(UTC)
-    known = set(load_versions())
-    with store.write() as session:
-        if not adoption.adoptions(session):
-            adoption.adopt(
-                session, int(version), known=known, effective_from=now, now=now, by="mutirao up", reason="first start"
-            )
-    store.close()
 
 
 def _demo_password() -> str:

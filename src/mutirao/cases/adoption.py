@@ -40,10 +40,9 @@ def adopt(
     """Announce a version now, to take effect then; a time in the past or an unknown version is refused."""
     if version not in known:
         raise PolicyError(f"Policy {version} does not ship with this Mutirão: choose one of {sorted(known)}.")
+    when = f"{effective_from:%Y-%m-%d %H:%M} UTC"
     if effective_from < now:
-        raise PolicyError(
-            f"Policy {version} can't take effect at {effective_from:%Y-%m-%d %H:%M} UTC: that has passed."
-        )
+        raise PolicyError(f"Policy {version} can't take effect at {when}: that has passed.")
     entry = Adoption(version=version, announced_at=now, effective_from=effective_from, by=by, reason=reason)
     session.add(entry)
     content = {"version": version, "effective_from": effective_from.isoformat(), "reason": reason}

@@ -43,12 +43,11 @@ def record_of(session: Session, member: str) -> dict[str, Any]:
     about_me = or_(Case.member == member, and_(Case.member.is_(None), Case.owner == member))
     cases = list(session.scalars(select(Case).where(about_me)))
     mine = [case.id for case in cases]
+    observations = select(Observation).where(Observation.case_id.in_(mine))
     return {
         "member": member,
         "cases": [{"number": case.number, **_row(case)} for case in cases],
-        "observations": [
-            _row(row) for row in session.scalars(select(Observation).where(Observation.case_id.in_(mine)))
-        ],
+        "observations": [_row(row) for row in session.scalars(observations)],
         "decisions": [_row(row) for row in session.scalars(select(Decision).where(Decision.case_id.in_(mine)))],
         "notices": [_row(row) for row in session.scalars(select(Notice).where(Notice.case_id.in_(mine)))],
         "permits": [_row(row) for row in session.scalars(select(Permit).where(Permit.member == member))],

@@ -1,4 +1,4 @@
-"""The words of a notice: what was seen, which clause, what follows, what to do. Written before it is known who reads it."""
+"""The words of a notice: what was seen, which clause, what follows, what to do; in every language at once."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,8 @@ NEXT_STEPS = {
     Action.WARN: "If you do something else, or study or teach this, go on: nothing needs to be done.",
     Action.HOLD: "If you need it, open the case, give your reason, and press Run again within 10 minutes. "
     "A person reads the reason afterwards.",
-    Action.STOP: "Go on with your other cells. If this is a mistake, open the case: it shows the evidence and whom to tell.",
+    Action.STOP: "Go on with your other cells. "
+    "If this is a mistake, open the case: it shows the evidence and whom to tell.",
 }
 MACHINE = "Seen by a machine (rule {rule}, version {version}) and decided by a machine, by the published table."
 CLAUSE = "Policy {number}, “{title}”: {ban}"
@@ -32,13 +33,6 @@ LEAD = "It looks like this: {title}."
 FACT = "Line {line}: {why} ({excerpt})"
 CASE_LINK = "Case {case}"
 POLICY_LINK = "The clause, and why it is there"
-UNJUDGED_TITLE = "This cell was not run: it could not be checked"
-UNJUDGED_LEAD = "The check of cells failed just now. That is our fault, not yours, and nothing is recorded about you."
-UNJUDGED_CONSEQUENCE = "The cell was not sent to the kernel. Your account, files and kernel are untouched."
-UNJUDGED_NEXT = "Press Run again in a moment. If it goes on, tell the operator of this service."
-UNSEEN_TITLE = "This was not run: it carries no code that could be checked"
-UNSEEN_LEAD = "The request to run a cell came without its source, so nobody could tell what would run."
-UNSEEN_NEXT = "Run the cell from the notebook, or send its source with the request."
 
 
 def say(lang: str, text: str, /, **values: object) -> str:
@@ -88,30 +82,3 @@ def write(
             ),
         )
     return Notice(case=case, action=action, category=clause.category, texts=texts)
-
-
-def unjudged() -> Notice:
-    """The honest refusal when judging itself failed; nothing is recorded, so there is no case."""
-    return _plain_refusal(UNJUDGED_TITLE, UNJUDGED_LEAD, UNJUDGED_NEXT)
-
-
-def unseen() -> Notice:
-    """The refusal of a request that asks to run code without carrying it."""
-    return _plain_refusal(UNSEEN_TITLE, UNSEEN_LEAD, UNSEEN_NEXT)
-
-
-def _plain_refusal(title: str, lead: str, next_step: str) -> Notice:
-    texts = {
-        lang: NoticeText(
-            lang=lang,
-            title=say(lang, title),
-            lead=say(lang, lead),
-            facts=(),
-            clause="",
-            consequence=say(lang, UNJUDGED_CONSEQUENCE),
-            next_step=say(lang, next_step),
-            links=(),
-        )
-        for lang in LANGUAGES
-    }
-    return Notice(case=None, action=Action.STOP, category=None, texts=texts)

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from mutirao.config import LoginKind
-from mutirao.hub import actor_api, pages
+from mutirao.hub import actor_api
+from mutirao.hub.guard import roles
 from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
 from mutirao.hub.spawner import SandboxSpawner
@@ -48,13 +49,10 @@ c.JupyterHub.services = [
         "display": False,
     }
 ]
-c.JupyterHub.load_roles = [
-    {"name": "mutirao", "services": ["mutirao"], "scopes": ["list:users", "read:users", "read:servers", "proxy"]},
-    {"name": "user", "scopes": ["self", "access:services!service=mutirao"]},
-]
-c.JupyterHub.extra_handlers = [*actor_api.handlers(), *pages.handlers()]
+c.JupyterHub.load_roles = roles()
+c.JupyterHub.extra_handlers = [(actor_api.PATH, actor_api.ActorAPIHandler)]
 c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
-c.JupyterHub.template_vars = pages.template_vars(settings)
+
 
 match settings.login.kind:
     case LoginKind.DEMO:

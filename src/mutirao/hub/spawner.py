@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 from jupyterhub.spawner import Spawner, SpawnException
@@ -11,7 +11,8 @@ from mutirao.config import Settings
 from mutirao.errors import ConfigError, SandboxError
 from mutirao.hub import environment, start_form
 from mutirao.hub.announce import Announcer
-from mutirao.hub.place import here
+from mutirao.hub.place import Place, here
+from mutirao.language import choose
 from mutirao.sandbox.sandboxes import Sandboxes
 from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, Running, RuntimeSpec, from_json, to_json
 
@@ -22,14 +23,10 @@ OOM_POLL_S = 0.5
 class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is published
     """Starts single-user servers in bubblewrap sandboxes; `user_options` are {"environment": …, "size": …}."""
 
-    sandboxes: Sandboxes
-    """One for the whole hub, set by `adopt_sandboxes`."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.running: Running | None = None
         self._oom_watch: asyncio.Task[None] | None = None
-        self._steps: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
 
     @property
     def settings(self) -> Settings:
@@ -100,7 +97,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
             network=NetworkPolicy(rules.tcp_ports, rules.dns, rules.dns_servers, rules.allow),
         )
         try:
-            self.running = await self.sandboxes.start(spec)
+            self.running = await _sandboxes().start(spec)
         except SandboxError as error:
             raise SpawnException(
                 f"Your runtime can't start: {error}", reason="sandbox", log_message=str(error), status_code=503
@@ -112,7 +109,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         """None while the runtime lives, else its exit status (0 when there is none)."""
         if self.running is None:
             return 0
-        return await self.sandboxes.poll(self.running)
+        return await _sandboxes().poll(self.running)
 
     async def stop(self, now: bool = False) -> None:
         """Stop the runtime and take its walls down; done when nothing of it is left."""
@@ -120,7 +117,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
             self._oom_watch.cancel()
             self._oom_watch = None
         if self.running is not None:
-            await self.sandboxes.stop(self.running, grace_s=0 if now else 5)
+            await _sandboxes().stop(self.running, grace_s=0 if now else 5)
             self.running = None
 
     async def _watch_oom(self, running: Running, memory_mb: int) -> None:
@@ -129,7 +126,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         seen = 0
         while True:
             await asyncio.sleep(OOM_POLL_S)
-            kills = self.sandboxes.events(running).oom_kills
+            kills = _sandboxes().events(running).oom_kills
             if kills > seen:
                 seen = kills
                 self.log.warning("%s ran out of memory (%d MiB)", self._log_name, memory_mb)
@@ -175,21 +172,27 @@ def choices(settings: Settings) -> tuple[list[start_form.Environment], list[star
 
 
 def _language(spawner: Any) -> str:
-    from mutirao.hub.pages import language_of
-
-    return language_of(spawner.handler)
-
-
-_place = here
+    handler = getattr(spawner, "handler", None)
+    return choose(handler.request.headers.get("Accept-Language", "")) if handler else "en"
 
 
-def open_sandboxes(place: Any) -> Sandboxes:
-    """The sandboxes of this instance; their data lies beside the hub's."""
+def open_sandboxes(place: Place) -> Sandboxes:
+    """The sandboxes of an instance; supervisor and hub each open them, what stands is known below /run."""
     rules = place.settings.sandbox
     return Sandboxes(
-        Path(place.settings.service.data) / "sandbox",
+        place.settings.service.data / "sandbox",
         subnet=rules.subnet,
         uid_first=rules.uid_first,
         uid_count=rules.uid_count,
-        hub_endpoints=((place.hub_ip, place.hub_port),),
+        hub_ports=(place.hub_port,),
     )
+
+
+@cache
+def _place() -> Place:
+    return here()
+
+
+@cache
+def _sandboxes() -> Sandboxes:
+    return open_sandboxes(_place())

@@ -1,0 +1,118 @@
+"""`mutirao.guard(c)`: gate and pages for a JupyterHub that stands already, with any spawner."""
+
+import os
+import secrets
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyterhub.proxy import ConfigurableHTTPProxy, Proxy
+from traitlets.utils.importstring import import_item
+
+from mutirao.cases import adoption
+from mutirao.errors import ConfigError
+from mutirao.hub import actor_api
+from mutirao.hub.proxy import Guarded
+from mutirao.policy.version import load_versions
+from mutirao.store.store import Store
+
+
+def guard(
+    c: Any,
+    *,
+    database: str = "sqlite:///mutirao.sqlite",
+    policy: int = 2,
+    gate_url: str = "http://127.0.0.1:8091",
+    pages_url: str = "http://127.0.0.1:8092",
+    public_url: str = "",
+    contact: str = "",
+    language: str = "en",
+    service_user: str | None = None,
+) -> None:
+    """Add gate and pages to a hub's configuration; call it last in jupyterhub_config.py.
+
+    `database` is a SQLAlchemy URL that the services can write; `gate_url` and `pages_url` are free loopback addresses;
+    `public_url` is the hub's address as members type it (links are root-relative without it); `service_user` is the
+    system user for gate and pages where the hub runs as root.
+    """
+    prepare_store(database, policy)
+    base_url = c.JupyterHub.get("base_url", "/")
+    if not isinstance(base_url, str):
+        base_url = "/"
+    gate_secret, service_token = secrets.token_hex(32), secrets.token_hex(32)
+    c.JupyterHub.proxy_class = guarded_class(c.JupyterHub.get("proxy_class", ConfigurableHTTPProxy))
+    os.environ["MUTIRAO_GATE_URL"] = gate_url
+    os.environ["MUTIRAO_GATE_SECRET"] = gate_secret
+    shared = {"MUTIRAO_DATABASE": database}
+    if "PYTHONPATH" in os.environ:
+        shared["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    gate_environment = shared | {
+        "MUTIRAO_GATE_URL": gate_url,
+        "MUTIRAO_GATE_SECRET": gate_secret,
+        "MUTIRAO_SERVICE_TOKEN": service_token,
+        "MUTIRAO_PAGES_URL": f"{public_url.rstrip('/')}{base_url}services/mutirao/",
+    }
+    pages_environment = shared | {
+        "MUTIRAO_COOKIE_SECRET": secrets.token_hex(32),
+        "MUTIRAO_CONTACT": contact,
+        "MUTIRAO_LANGUAGE": language,
+    }
+    user = {"user": service_user} if service_user else {}
+    c.JupyterHub.services = [
+        *c.JupyterHub.get("services", []),
+        {
+            "name": "mutirao",
+            "url": pages_url,
+            "command": [sys.executable, "-m", "mutirao.web"],
+            "environment": pages_environment,
+            "api_token": service_token,
+            "oauth_no_confirm": True,
+            "oauth_client_allowed_scopes": ["inherit"],
+            **user,
+        },
+        {
+            "name": "mutirao-gate",
+            "command": [sys.executable, "-m", "mutirao.gate"],
+            "environment": gate_environment,
+            "display": False,
+            **user,
+        },
+    ]
+    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", []), *roles()]
+    c.JupyterHub.extra_handlers = [
+        *c.JupyterHub.get("extra_handlers", []),
+        (actor_api.PATH, actor_api.ActorAPIHandler),
+    ]
+
+
+def roles() -> list[dict[str, Any]]:
+    """What the service may ask of the hub, and who may see the pages: every user."""
+    return [
+        {"name": "mutirao", "services": ["mutirao"], "scopes": ["list:users", "read:users", "read:servers", "proxy"]},
+        {"name": "user", "scopes": ["self", "access:services!service=mutirao"]},
+    ]
+
+
+def guarded_class(proxy_class: Any) -> type:
+    """The proxy class with the gate in it; a class or the name of one."""
+    if isinstance(proxy_class, str):
+        proxy_class = import_item(proxy_class)
+    if not (isinstance(proxy_class, type) and issubclass(proxy_class, Proxy)):
+        raise ConfigError(f"c.JupyterHub.proxy_class is {proxy_class!r}: must be a JupyterHub proxy class.")
+    if issubclass(proxy_class, Guarded):
+        return proxy_class
+    return type(f"Guarded{proxy_class.__name__}", (Guarded, proxy_class), {})
+
+
+def prepare_store(url: str, version: int) -> None:
+    """Migrate the store and, where no policy was ever adopted, adopt `version` now."""
+    store = Store(url)
+    store.migrate()
+    now = datetime.now(UTC)
+    known = set(load_versions())
+    with store.write() as session:
+        if not adoption.adoptions(session):
+            adoption.adopt(
+                session, version, known=known, effective_from=now, now=now, by="mutirao", reason="first start"
+            )
+    store.close()
