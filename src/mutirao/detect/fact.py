@@ -1,0 +1,76 @@
+"""A fact: one thing that a cell does, read from its code, with the line it stands on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Kind(StrEnum):
+    """What sort of thing is done; the values are the keys of a rule's clauses."""
+
+    COMMAND = "command"  # a program is run
+    CALL = "call"  # a Python function is called
+    IMPORT = "import"  # a Python module is imported
+    INSTALL = "install"  # a package is installed
+    CLONE = "clone"  # a repository is fetched
+    DOWNLOAD = "download"  # a URL is fetched
+    WRITES = "writes"  # a file is written
+    PAGE = "page"  # JavaScript or HTML is given to the browser
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing a cell does.
+
+    `names` are what it may be known by, in lower case: a command's program and the script it runs, a call's
+    dotted name and its last part (with a leading dot), a module, a package as `pip:name`, a repository as
+    `owner/name` and `name`, `run` for a download that is piped into an interpreter, a written file's path.
+    `text` is what a rule's regular expressions read: argv joined by spaces, a call's arguments, the URL, the content.
+    `deferred` holds for code that is written to a file here and not seen to run: it never stops by itself.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    text: str
+    line: int
+    deferred: bool = False
+
+    @property
+    def excerpt(self) -> str:
+        """The evidence, at most 200 characters, on one line."""
+        text = self.text if self.kind not in (Kind.IMPORT, Kind.INSTALL, Kind.CALL) else f"{self.names[0]} {self.text}"
+        text = " ".join(text.split())
+        return text if len(text) <= 200 else text[:199] + "…"
+
+
+@dataclass(slots=True)
+class Facts:
+    """The facts of one cell, by kind, in the order they were read; bounded."""
+
+    limit: int = 4000
+    by_kind: dict[Kind, list[Fact]] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, fact: Fact) -> None:
+        if self.count < self.limit:
+            self.count += 1
+            self.by_kind.setdefault(fact.kind, []).append(fact)
+
+    def of(self, kind: Kind) -> Sequence[Fact]:
+        return self.by_kind.get(kind, ())
+
+
+class Sink(Protocol):
+    """Where the readers of shell and Python put what they find, and hand over what is in the other's language."""
+
+    def fact(self, kind: Kind, names: Sequence[str], text: str, line: int) -> None: ...
+
+    def argv(self, argv: Sequence[str], line: int, *, into_shell: bool = False) -> None:
+        """A program is run with these arguments; `into_shell`: its output goes to an interpreter."""
+
+    def shell(self, text: str, line: int, names: Mapping[str, str] | None = None) -> None: ...
+
+    def python(self, text: str, line: int) -> None: ...
+
+    def written(self, path: str, content: str, line: int) -> None: ...

@@ -1,0 +1,273 @@
+"""Literal folding: what a Python expression of literals comes to, without running anything.
+
+Strict folding knows concatenation, repetition, f-strings, %, format, join, replace, slices, chr, and the usual
+reversible encodings (base64, base32, hex, rot13, zlib).
+Nothing is evaluated: every operation is written out here, and bounded.
+"""
+
+import ast
+import base64
+import binascii
+import codecs
+import zlib
+from collections.abc import Callable, Mapping
+
+Value = str | bytes | int | list["Value"]
+LONGEST = 200_000
+DEEPEST = 40
+
+
+def _inflate(data: bytes) -> bytes:
+    return zlib.decompressobj().decompress(data, LONGEST)
+
+
+_DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "b64decode": lambda b: base64.b64decode(b + b"=" * (-len(b) % 4)),
+    "standard_b64decode": base64.b64decode,
+    "urlsafe_b64decode": lambda b: base64.urlsafe_b64decode(b + b"=" * (-len(b) % 4)),
+    "decodebytes": base64.decodebytes,
+    "b32decode": base64.b32decode,
+    "b16decode": lambda b: base64.b16decode(b, casefold=True),
+    "a85decode": base64.a85decode,
+    "b85decode": base64.b85decode,
+    "unhexlify": binascii.unhexlify,
+    "a2b_hex": binascii.unhexlify,
+    "a2b_base64": binascii.a2b_base64,
+    "decompress": _inflate,
+}
+
+
+def _bytes(value: Value | None) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    return value if isinstance(value, bytes) else None
+
+
+def _str(value: Value | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+class Folder:
+    """Folds expressions, knowing the names that a cell has bound to literals."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Value] = {}
+
+    def bind(self, name: str, value: Value | None) -> None:
+        """The name stands for this literal from here on; None forgets it."""
+        if value is None:
+            self.names.pop(name, None)
+        else:
+            self.names[name] = value
+
+    def strings(self) -> dict[str, str]:
+        """The names bound to strings or numbers: what IPython would put in for $name and {name} in a shell line."""
+        return {n: str(v) for n, v in self.names.items() if isinstance(v, str | int)}
+
+    def fold(self, node: ast.AST, depth: int = 0) -> Value | None:
+        """The literal that the expression comes to, or None when it isn't known for certain."""
+        if depth > DEEPEST:
+            return None
+        try:
+            value = self._fold(node, depth + 1)
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError, zlib.error, LookupError, MemoryError):
+            return None
+        if isinstance(value, str | bytes | list) and len(value) > LONGEST:
+            return None
+        return value
+
+    def _fold(self, node: ast.AST, depth: int) -> Value | None:
+        match node:
+            case ast.Constant(value=str() | bytes() | int() as value):
+                return value
+            case ast.Name(id=name):
+                return self.names.get(name)
+            case ast.JoinedStr(values=parts):
+                pieces = [self.fold(p.value if isinstance(p, ast.FormattedValue) else p, depth) for p in parts]
+                if all(isinstance(p, str | int) for p in pieces):
+                    return "".join(str(p) for p in pieces)
+                return None
+            case ast.List(elts=elts) | ast.Tuple(elts=elts):
+                values = [self.fold(e, depth) for e in elts[:5000]]
+                return None if any(v is None for v in values) else [v for v in values if v is not None]
+            case ast.BinOp(left=left, op=op, right=right):
+                return self._operate(self.fold(left, depth), op, self.fold(right, depth))
+            case ast.Subscript(value=value, slice=index):
+                return self._slice(self.fold(value, depth), index, depth)
+            case ast.Call():
+                return self._call(node, depth)
+            case ast.Attribute(value=ast.Name(id="sys"), attr="executable"):
+                return "python3"
+        return None
+
+    def _operate(self, left: Value | None, op: ast.operator, right: Value | None) -> Value | None:
+        match op, left, right:
+            case ast.Add(), str(), str():
+                return left + right
+            case ast.Add(), bytes(), bytes():
+                return left + right
+            case ast.Add(), list(), list():
+                return left + right
+            case ast.Add(), int(), int():
+                return left + right
+            case ast.Mult(), str(), int() if len(left) * max(right, 0) <= LONGEST:
+                return left * right
+            case ast.Mod(), str(), str() | int():
+                return left % right if len(left) < 5000 and "*" not in left else None
+            case ast.Mod(), str(), list():
+                return left % tuple(right) if "*" not in left else None
+        return None
+
+    def _slice(self, value: Value | None, index: ast.AST, depth: int) -> Value | None:
+        if not isinstance(value, str | bytes | list):
+            return None
+        if isinstance(index, ast.Slice):
+            ends: list[int | None] = []
+            for end in (index.lower, index.upper, index.step):
+                number = None if end is None else self._number(end, depth)
+                if end is not None and number is None:
+                    return None
+                ends.append(number)
+            return value[slice(*ends)]
+        number = self._number(index, depth)
+        return None if number is None else value[number]
+
+    def _number(self, node: ast.AST, depth: int) -> int | None:
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            inner = self.fold(node.operand, depth)
+            return -inner if isinstance(inner, int) else None
+        value = self.fold(node, depth)
+        return value if isinstance(value, int) else None
+
+    def _call(self, node: ast.Call, depth: int) -> Value | None:
+        args = [self.fold(a, depth) for a in node.args]
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in _DECODERS and args:
+            data = _bytes(args[0])
+            return None if data is None else _DECODERS[name](data)
+        if isinstance(node.func, ast.Name):
+            if name == "chr" and isinstance(args[0], int):
+                return chr(args[0])
+            if name in ("str", "bytes", "bytearray") and args:
+                if isinstance(args[0], list):
+                    return bytes(a for a in args[0] if isinstance(a, int))
+                return args[0] if isinstance(args[0], str | bytes) else str(args[0]) if args[0] is not None else None
+            if name == "reversed" and isinstance(args[0], str):
+                return args[0][::-1]
+            return None
+        if not isinstance(node.func, ast.Attribute):
+            return None
+        return self._method(node, node.func, args, depth)
+
+    def _method(self, node: ast.Call, func: ast.Attribute, args: list[Value | None], depth: int) -> Value | None:
+        name = func.attr
+        if name == "fromhex":
+            text = _str(args[0])
+            return None if text is None else bytes.fromhex(text)
+        if name in ("decode", "encode") and isinstance(func.value, ast.Name) and func.value.id == "codecs":
+            data = args[0]
+            if isinstance(data, str | bytes) and isinstance(args[1], str) and args[1].replace("_", "-") in _CODECS:
+                out = codecs.decode(data, args[1])  # type: ignore[arg-type]
+                return out if isinstance(out, str | bytes) else None
+            return None
+        if name == "split" and isinstance(func.value, ast.Name) and func.value.id == "shlex":
+            text = _str(args[0])
+            return None if text is None else list(text.split())
+        own = self.fold(func.value, depth)
+        if name == "join" and isinstance(own, str):
+            return self._join(own, node, args, depth)
+        if name == "decode" and isinstance(own, bytes):
+            return own.decode("utf-8", "replace")
+        if name == "encode" and isinstance(own, str):
+            return own.encode("utf-8", "replace")
+        if not isinstance(own, str):
+            return None
+        if name == "split":
+            return list(own.split(args[0] if args and isinstance(args[0], str) else None))
+        if name == "format" and all(isinstance(a, str | int) for a in args) and not node.keywords and "{0!" not in own:
+            return own.format(*args) if len(own) < 5000 and ":" not in own.replace("://", "") else None
+        if name == "replace" and isinstance(args[0], str) and isinstance(args[1], str):
+            return own.replace(args[0], args[1])
+        if name in ("lower", "upper", "strip", "title", "swapcase", "lstrip", "rstrip") and not args:
+            out = getattr(own, name)()
+            return out if isinstance(out, str) else None
+        return None
+
+    def _join(self, own: str, node: ast.Call, args: list[Value | None], depth: int) -> Value | None:
+        items = args[0]
+        if items is None and isinstance(node.args[0], ast.GeneratorExp | ast.ListComp):
+            items = self._comprehension(node.args[0], depth)
+        if isinstance(items, str):
+            items = list(items)
+        if isinstance(items, list) and all(isinstance(i, str) for i in items):
+            return own.join(str(i) for i in items)
+        return None
+
+    def _comprehension(self, node: ast.GeneratorExp | ast.ListComp, depth: int) -> Value | None:
+        """[f(x) for x in literal], one clause, no condition, at most 2,000 items."""
+        clause = node.generators[0]
+        if len(node.generators) != 1 or clause.ifs or not isinstance(clause.target, ast.Name):
+            return None
+        source = self.fold(clause.iter, depth)
+        if not isinstance(source, list | str | bytes) or len(source) > 2000:
+            return None
+        kept, out = self.names.get(clause.target.id), []
+        for item in source:
+            self.names[clause.target.id] = item
+            value = self.fold(node.elt, depth)
+            if value is None:
+                break
+            out.append(value)
+        self.bind(clause.target.id, kept)
+        return out if len(out) == len(source) else None
+
+    def text(self, node: ast.AST, depth: int = 0) -> str:
+        """The expression as text: literals as they are, what isn't known as {its source}. Bounded."""
+        value = self.fold(node)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")[:LONGEST]
+        if isinstance(value, list):
+            return " ".join(str(v) for v in value)[:LONGEST]
+        if value is not None:
+            return str(value)
+        if depth > DEEPEST:
+            return ""
+        match node:
+            case ast.JoinedStr(values=parts):
+                return "".join(self.text(p, depth + 1) for p in parts)
+            case ast.FormattedValue(value=inner):
+                return self.text(inner, depth + 1)
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                return self.text(left, depth + 1) + self.text(right, depth + 1)
+            case ast.BinOp(left=left, op=ast.Mod(), right=right):
+                return f"{self.text(left, depth + 1)} {self.text(right, depth + 1)}"
+            case ast.Call(
+                func=ast.Attribute(value=own, attr="format" | "strip" | "split" | "replace" | "encode" | "join")
+            ):
+                rest = " ".join(self.text(a, depth + 1) for a in [*node.args, *(k.value for k in node.keywords)])
+                return f"{self.text(own, depth + 1)} {rest}" if rest else self.text(own, depth + 1)
+            case ast.List(elts=elts) | ast.Tuple(elts=elts) | ast.Set(elts=elts):
+                return " ".join(self.text(e, depth + 1) for e in elts[:500])
+            case ast.Dict(keys=keys, values=values):
+                pairs = zip(keys[:200], values[:200], strict=True)
+                return " ".join(f"{self.text(k, depth + 1) if k else '**'}={self.text(v, depth + 1)}" for k, v in pairs)
+            case ast.Starred(value=inner):
+                return self.text(inner, depth + 1)
+            case ast.Constant(value=constant):
+                return str(constant)
+            case ast.Name(id=name):
+                return "{" + name + "}"
+            case ast.Attribute() | ast.Call() | ast.Subscript():
+                return "{" + source(node) + "}"
+        return "{}"
+
+
+_CODECS = {"rot13", "rot-13", "hex", "base64", "uu", "hex-codec", "base64-codec"}
+
+
+def source(node: ast.AST) -> str:
+    """The expression written out, shortened to 300 characters; empty when it nests too deep."""
+    try:
+        return ast.unparse(node)[:300]
+    except (RecursionError, ValueError):
+        return ""

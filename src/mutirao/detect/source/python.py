@@ -1,0 +1,267 @@
+"""Python read by its syntax tree: imports, calls with their arguments, and the commands that calls run.
+
+Strings count only as arguments of a call that does something; what is printed, logged or displayed as prose does not.
+"""
+
+import ast
+from collections.abc import Callable
+
+import re2
+
+from mutirao.detect.fact import Kind, Sink
+from mutirao.detect.source.fold import Folder, source
+
+MOST_NODES = 150_000
+
+# A shell line as the first argument; the second set takes a list, or separate arguments.
+_SHELL_RUNNERS = {
+    "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell",
+    "commands.getoutput", "pexpect.spawn", "pexpect.run", "pty.spawn", "IPython.utils.process.system",
+}  # fmt: skip
+_LIST_RUNNERS = {
+    "subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output", "subprocess.Popen",
+    "asyncio.create_subprocess_exec", "os.execv", "os.execvp", "os.execl", "os.execlp", "os.execve", "os.spawnl",
+    "os.spawnlp", "os.spawnv", "os.spawnvp", "os.posix_spawn",
+}  # fmt: skip
+_IPYTHON_RUNNERS = {".system", ".system_raw", ".getoutput", ".system_piped"}
+_FETCHERS = {
+    "urllib.request.urlretrieve", "urllib.request.urlopen", "urllib.urlretrieve", "requests.get", "wget.download",
+    "gdown.download", "httpx.get", "huggingface_hub.hf_hub_download", "huggingface_hub.snapshot_download",
+    "torch.hub.download_url_to_file", "torch.hub.load_state_dict_from_url", "load_file_from_url",
+    "gdown.cached_download",
+}  # fmt: skip
+_PAGES = {"Javascript", "HTML", "eval_js", "display_javascript", "display_html", "execute_script"}
+_SPEAKING = {
+    "print", "pprint", "display", "Markdown", "Latex", "len", "str", "repr", "input", "format", "warn", "info", "debug",
+    "error", "warning", "exception", "critical", "add_argument", "compile", "search", "match", "findall", "sub", "help",
+    "Text", "Label", "title", "xlabel", "ylabel",
+}  # fmt: skip
+# A function of the cell's own, or of another cell, that by its name runs a command line.
+_WRAPPER = re2.compile(
+    r"(?i)^(?:_*(?:run|exec|execute|shell|sh|bash|cmd|system|call|popen)(?:_?(?:sh|cmd|commands?|shell|process|bash|system|it|in_background|bg|background))?)$"
+)
+
+
+def read_python(tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0) -> None:
+    """Put every fact of the tree into the sink; lines are shifted by `offset`."""
+    _Walk(sink, folder, offset).walk(tree)
+
+
+class _Walk:
+    def __init__(self, sink: Sink, folder: Folder, offset: int) -> None:
+        self.sink, self.folder, self.offset = sink, folder, offset
+        self.aliases: dict[str, str] = {}
+        self.wrappers: set[str] = set()
+
+    def walk(self, tree: ast.AST) -> None:
+        """Depth first, in the order of the source, so that a name is bound before it is used."""
+        stack, seen = [tree], 0
+        while stack and seen < MOST_NODES:
+            node, seen = stack.pop(), seen + 1
+            visit: Callable[[ast.AST], None] | None = getattr(self, "_" + type(node).__name__, None)
+            if visit is not None:
+                visit(node)
+            children = list(ast.iter_child_nodes(node))
+            if isinstance(node, ast.Assign):  # the value's calls come before the name is bound anew
+                self._bind(node)
+            stack.extend(reversed(children))
+
+    def _bind(self, node: ast.Assign) -> None:
+        value = self.folder.fold(node.value)
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                if value is None and isinstance(node.value, ast.JoinedStr | ast.BinOp):
+                    value = self.folder.text(node.value)  # partly known is better than forgotten
+                self.folder.bind(target.id, value)
+                if value is None:
+                    name = self._dotted(node.value.func if isinstance(node.value, ast.Call) else node.value)
+                    if name and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS or isinstance(node.value, ast.Call)):
+                        self.aliases[target.id] = name + ("()" if isinstance(node.value, ast.Call) else "")
+
+    def _line(self, node: ast.AST) -> int:
+        return int(getattr(node, "lineno", 1)) + self.offset
+
+    def _AugAssign(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.AugAssign)
+        if isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
+            old, new = self.folder.names.get(node.target.id), self.folder.fold(node.value)
+            joined = (
+                old + new if isinstance(old, str) and isinstance(new, str) and len(old) + len(new) < 100_000 else None
+            )
+            self.folder.bind(node.target.id, joined)
+
+    def _FunctionDef(self, node: ast.AST) -> None:
+        """A function that hands a parameter of its own to a runner is a runner."""
+        assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        given = {a.arg for a in node.args.args}
+        for count, inner in enumerate(ast.walk(node)):
+            if count > 2000:
+                break
+            if isinstance(inner, ast.Call) and inner.args and isinstance(inner.args[0], ast.Name):
+                name = self._dotted(inner.func)
+                if inner.args[0].id in given and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS):
+                    self.wrappers.add(node.name)
+        for name in given:  # a parameter is not the outer name
+            self.folder.bind(name, None)
+
+    _AsyncFunctionDef = _FunctionDef
+
+    def _Import(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.Import)
+        for alias in node.names:
+            self.aliases[alias.asname or alias.name.split(".")[0]] = (
+                alias.name if alias.asname else alias.name.split(".")[0]
+            )
+            self.sink.fact(Kind.IMPORT, (alias.name.lower(),), "", self._line(node))
+
+    def _ImportFrom(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.ImportFrom)
+        module = node.module or ""
+        for alias in node.names:
+            full = f"{module}.{alias.name}" if module else alias.name
+            self.aliases[alias.asname or alias.name] = full
+            self.sink.fact(Kind.IMPORT, (full.lower(), module.lower()), "", self._line(node))
+
+    def _dotted(self, node: ast.AST) -> str:
+        """The callee's name with import aliases resolved, such as `get_ipython().system` or `subprocess.Popen`."""
+        parts: list[str] = []
+        for _ in range(12):
+            if isinstance(node, ast.Attribute):
+                parts.append(node.attr)
+                node = node.value
+            elif isinstance(node, ast.Call):
+                called = node.func
+                if isinstance(called, ast.Name) and called.id == "getattr" and len(node.args) >= 2:
+                    attr = self.folder.fold(node.args[1])
+                    parts.append(attr if isinstance(attr, str) else "?")
+                    node = node.args[0]
+                elif isinstance(called, ast.Name | ast.Attribute) and self._is_import(called) and node.args:
+                    module = self.folder.fold(node.args[0])
+                    parts.append(module if isinstance(module, str) else "?")
+                    break
+                else:
+                    if parts:
+                        parts[-1] = parts[-1]
+                    node = called
+                    if isinstance(node, ast.Name):
+                        parts.append(self.aliases.get(node.id, node.id) + "()")
+                        break
+            elif isinstance(node, ast.Name):
+                parts.append(self.aliases.get(node.id, node.id))
+                break
+            else:
+                break
+        return ".".join(reversed(parts))
+
+    @staticmethod
+    def _is_import(node: ast.Name | ast.Attribute) -> bool:
+        return (node.id if isinstance(node, ast.Name) else node.attr) in ("__import__", "import_module")
+
+    def _Call(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.Call)
+        name = self._dotted(node.func)
+        if not name:
+            return
+        line, last = self._line(node), name.rpartition(".")[2]
+        if name in ("exec", "eval", "builtins.exec", "builtins.eval") and node.args:
+            self._evaluate(node.args[0], line)
+            return
+        if self._runs(name, last, node):
+            self._run(node, name, line)
+            return
+        if last in ("run_line_magic", "magic", "run_cell_magic", "run_cell") and node.args:
+            self._magic(last, [self.folder.text(a) for a in node.args], line)
+            return
+        if last in _PAGES:
+            self.sink.fact(Kind.PAGE, (last.lower(),), " ".join(self.folder.text(a) for a in self._all(node)), line)
+            return
+        if last in _SPEAKING:
+            return
+        words = [self.folder.text(a) for a in node.args]
+        words += [f"{k.arg or '**'}={self.folder.text(k.value)}" for k in node.keywords]
+        text = " ".join(words)[:6000]
+        self.sink.fact(Kind.CALL, (name.lower(), "." + last.lower()), text, line)
+        if name in _FETCHERS or last in (
+            "urlretrieve",
+            "download_url",
+            "hf_hub_download",
+            "snapshot_download",
+            "get_file",
+        ):
+            self.sink.fact(Kind.DOWNLOAD, ("fetch",), text, line)
+        elif last == "clone_from":
+            self.sink.argv(("git", "clone", *words[:1]), line)
+        elif last in ("write", "write_text", "writelines", "writestr", "dump") and node.args:
+            self.sink.fact(
+                Kind.WRITES, (source(node.func.value) if isinstance(node.func, ast.Attribute) else "",), text, line
+            )
+        elif name == "open" and words:
+            self.sink.fact(Kind.WRITES, (words[0].lower(),), "", line)
+
+    @staticmethod
+    def _all(node: ast.Call) -> list[ast.expr]:
+        return [*node.args, *(k.value for k in node.keywords)]
+
+    def _runs(self, name: str, last: str, node: ast.Call) -> bool:
+        if name in _SHELL_RUNNERS or name in _LIST_RUNNERS or name in self.wrappers:
+            return True
+        if "." + last in _IPYTHON_RUNNERS and ("get_ipython" in name or name.startswith(("ipython", "shell."))):
+            return True
+        if node.args and isinstance(node.func, ast.Name) and _WRAPPER.match(name):
+            return True
+        # An awaited or aliased runner: sp.run, self.run_cmd("...").
+        return bool(node.args) and last in (
+            "Popen",
+            "check_output",
+            "check_call",
+            "getoutput",
+            "system_raw",
+            "exec_command",
+        )
+
+    def _run(self, node: ast.Call, name: str, line: int) -> None:
+        given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg in ("args", "cmd")), None)
+        if given is None:
+            return
+        if name.startswith(("os.exec", "os.spawn", "os.posix", "asyncio.create_subprocess_exec")):
+            words = [self.folder.text(a) for a in node.args if not isinstance(a, ast.Starred)]
+            words = [w for w in words if w not in ("{os.P_NOWAIT}", "{os.P_WAIT}")]
+            self.sink.argv(words[1:] if len(words) > 2 and words[1:2] == words[:1] else words, line)
+            return
+        value = self.folder.fold(given)
+        if isinstance(value, list):
+            self._argv([str(v) for v in value], line)
+        elif isinstance(given, ast.List | ast.Tuple):
+            self._argv([self.folder.text(e) for e in given.elts[:2000]], line)
+        elif isinstance(given, ast.BinOp) and isinstance(given.left, ast.List):
+            self._argv([self.folder.text(e) for e in given.left.elts[:2000]] + [self.folder.text(given.right)], line)
+        else:
+            self.sink.shell(self.folder.text(given), line, self.folder.strings())
+
+    def _argv(self, argv: list[str], line: int) -> None:
+        if len(argv) == 1 and " " in argv[0]:
+            self.sink.shell(argv[0], line, self.folder.strings())
+        elif argv:
+            self.sink.argv(argv, line)
+
+    def _evaluate(self, given: ast.expr, line: int) -> None:
+        if (
+            isinstance(given, ast.Call)
+            and isinstance(given.func, ast.Name)
+            and given.func.id == "compile"
+            and given.args
+        ):
+            given = given.args[0]
+        value = self.folder.fold(given)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            self.sink.python(value, line)
+
+    def _magic(self, how: str, words: list[str], line: int) -> None:
+        if how == "run_cell":
+            self.sink.python(words[0], line)
+        elif how == "run_cell_magic":
+            self.sink.python(f"%%{words[0]} {' '.join(words[1:2])}\n{' '.join(words[2:])}", line)
+        else:
+            self.sink.python("%" + " ".join(words), line)

@@ -1,0 +1,172 @@
+"""The reader: a cell's code in, its facts out. Nothing is run, and no input makes it raise.
+
+Bound: the first 400,000 characters of a cell are read, nested code (python -c, bash -c, exec of a literal) to a depth
+of four, and at most 4,000 facts are kept, so that a scan stays below about a second. What lies beyond is not
+judged here.
+"""
+
+import ast
+import warnings
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import re2
+
+from mutirao.detect.fact import Fact, Facts, Kind
+from mutirao.detect.source import cell as cells
+from mutirao.detect.source.command import read_command
+from mutirao.detect.source.fold import Folder
+from mutirao.detect.source.python import read_python
+from mutirao.detect.source.shell import read_shell
+
+LONGEST = 400_000
+DEEPEST = 4
+_SHELL_LANGUAGES = {"bash", "sh", "shell", "shellscript", "zsh"}
+_PYTHON_LANGUAGES = {"python", "python3", "ipython", "python2", ""}
+_FOREIGN_SHELL = re2.compile(r"""\b(?:system2?|run|shell_exec|execSync|backtick)\s*\(\s*["'`]([^"'`\n]+)["'`]""")
+_CODE_FILE = re2.compile(r"(?i)\.(?:py|sh|bash)$")
+
+
+def read(code: str, language: str = "python") -> Facts:
+    """The facts of one cell written in the kernel's language."""
+    reader = _Reader()
+    code = code[:LONGEST].replace("\r\n", "\n").replace("\x00", "")
+    plain = language.lower()
+    try:
+        if plain in _SHELL_LANGUAGES:
+            reader.shell(code, 1)
+        elif plain in _PYTHON_LANGUAGES:
+            reader.python(code, 1)
+        else:  # another language: only what it hands to a shell
+            for found in _FOREIGN_SHELL.finditer(code):
+                reader.shell(found.group(1), code.count("\n", 0, found.start()) + 1)
+    except (RecursionError, MemoryError):
+        pass  # what was read so far is judged
+    return reader.facts
+
+
+class _Reader:
+    """The sink of both readers; keeps depth and whether the code is only written to a file."""
+
+    def __init__(self) -> None:
+        self.facts = Facts()
+        self.folder = Folder()
+        self.depth = 0
+        self.deferred = False
+
+    def fact(self, kind: Kind, names: Sequence[str], text: str, line: int) -> None:
+        self.facts.add(Fact(kind, tuple(names), text[:20_000], line, self.deferred))
+
+    def argv(self, argv: Sequence[str], line: int, *, into_shell: bool = False) -> None:
+        if self.depth < DEEPEST:
+            self.depth += 1
+            try:
+                read_command(list(argv), line, self, into_shell=into_shell)
+            finally:
+                self.depth -= 1
+
+    def shell(self, text: str, line: int, names: Mapping[str, str] | None = None) -> None:
+        if self.depth < DEEPEST and text.strip():
+            self.depth += 1
+            try:
+                read_shell(text[:LONGEST], line, self, names)
+            finally:
+                self.depth -= 1
+
+    def written(self, path: str, content: str, line: int) -> None:
+        """A file is written; code in it is read too, as deferred."""
+        self.fact(Kind.WRITES, (path.lower(),), content, line)
+        if not _CODE_FILE.search(path) or self.depth >= DEEPEST:
+            return
+        before, folder = self.deferred, self.folder
+        self.deferred, self.folder = True, Folder()
+        try:
+            if path.lower().endswith(".py"):
+                self._tree(content, line)
+            else:
+                self.shell(content, line)
+        finally:
+            self.deferred, self.folder = before, folder
+
+    def python(self, text: str, line: int) -> None:
+        if self.depth >= DEEPEST:
+            return
+        self.depth += 1
+        try:
+            magic = cells.cell_magic(text)
+            if magic is None:
+                self._tree(text, line)
+            else:
+                self._magic(magic, line + magic.line - 1)
+        finally:
+            self.depth -= 1
+
+    def _magic(self, magic: cells.CellMagic, line: int) -> None:
+        name, argument, body = magic.name, magic.argument, line + 1
+        if name == "script":
+            program = argument.split()[0].rpartition("/")[2] if argument.split() else "sh"
+            name = program if program in cells.SHELL_MAGICS else "python" if program.startswith("python") else "R"
+        if name in cells.SHELL_MAGICS:
+            self.shell(magic.body, body, self.folder.strings())
+        elif name in cells.PAGE_MAGICS:
+            self.fact(Kind.PAGE, (name.lower(),), magic.body, body)
+        elif name in cells.FILE_MAGICS:
+            self.written(argument.split()[-1] if argument.split() else "", magic.body, body)
+        elif name not in cells.PROSE_MAGICS:
+            if name in ("time", "timeit", "prun", "memit") and argument:
+                self._tree(argument, line)
+            self.python(magic.body, body)
+
+    def _tree(self, text: str, line: int) -> None:
+        """Python with shell lines in it; where it doesn't parse, its top-level pieces are tried one by one."""
+        code, magics = cells.split_lines(text)
+        tree = _parse(code)
+        if tree is None:
+            code, more = cells.automagic_lines(code)
+            magics += more
+            tree = _parse(code) if more else None
+        pieces = [(tree, 0)] if tree is not None else _pieces(code)
+        # Shell lines may use a Python name, so the two are read in the order of their lines where names matter.
+        for piece, offset in pieces:
+            read_python(piece, self, self.folder, line - 1 + offset)
+        for magic in magics:
+            self._line_magic(magic, line - 1 + magic.line)
+
+    def _line_magic(self, magic: cells.LineMagic, line: int) -> None:
+        name, text = magic.name, magic.text
+        if name in ("!", "sx", "system", "shell", "bash", "sh", "script"):
+            self.shell(text, line, self.folder.strings())
+        elif name in ("pip", "conda", "mamba", "uv", "apt"):
+            self.shell(f"{name} {text}", line, self.folder.strings())
+        elif name == "run":
+            self.shell(f"python3 {text}", line, self.folder.strings())
+        elif name in ("time", "timeit", "prun"):
+            self.python(text, line)
+        elif name in ("env", "set_env", "cd", "load", "load_ext"):
+            pass
+        elif name == "javascript":
+            self.fact(Kind.PAGE, (name,), text, line)
+        else:
+            self.shell(f"{name} {text}", line, self.folder.strings())
+
+
+def _parse(code: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _pieces(code: str) -> list[tuple[ast.AST, int]]:
+    """The top-level statements that parse by themselves, each with its line offset; at most 400 are tried."""
+    lines = code.split("\n")
+    starts = [i for i, line in enumerate(lines) if line and not line[0].isspace() and line[0] not in "#)]}"]
+    starts = [i for i in starts if not lines[i].startswith(("else", "elif", "except", "finally"))][:400]
+    out: list[tuple[ast.AST, int]] = []
+    for start, end in pairwise([*starts, len(lines)]):
+        tree = _parse("\n".join(lines[start:end]))
+        if tree is not None:
+            out.append((tree, start))
+    return out
