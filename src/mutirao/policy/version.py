@@ -18,6 +18,8 @@ from mutirao.policy.category import Category
 from mutirao.policy.clause import Clause, Text, read_clause
 from mutirao.policy.strict import Mapping, parse_yaml
 
+__all__ = ["Clause", "PolicyVersion", "load_versions", "read_version"]
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:

@@ -1,0 +1,112 @@
+"""The hub's own pages in the visitor's language: a Jinja extension that JupyterHub loads by its settings.
+
+JupyterHub gives `template_vars` only the user, never the request, but every page gets `static_url`, which is a method
+of the handler that renders it: through it the request's cookie and Accept-Language are in reach.
+"""
+
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from jinja2 import Environment, pass_context
+from jinja2.ext import Extension
+from jinja2.runtime import Context
+from jupyterhub.handlers import BaseHandler
+
+from mutirao import __version__
+from mutirao.hub.frame import LANGUAGE_COOKIE, Frame, preferred
+from mutirao.language import LANGUAGES, translate
+
+ASSETS = "mutirao-static/"
+"""Where style and logo are, below the hub's own prefix."""
+
+
+def language_of(handler: BaseHandler | None) -> str:
+    """The language of a hub page, by cookie or Accept-Language; the default where there is no request."""
+    if handler is None:
+        return HubLanguage.default
+    wanted = (handler.get_cookie(LANGUAGE_COOKIE, ""),)
+    return preferred(wanted, handler.request.headers.get("Accept-Language", ""), HubLanguage.default)
+
+
+def handler_of(context: Context) -> BaseHandler | None:
+    """The handler that renders this page."""
+    handler = getattr(context.get("static_url"), "__self__", None)
+    return handler if isinstance(handler, BaseHandler) else None
+
+
+@pass_context
+def say(context: Context, text: str, /, **values: object) -> str:
+    """`_` in templates: the text in the page's language."""
+    return translate(language_of(handler_of(context)), "web", text, **values)
+
+
+@pass_context
+def lang(context: Context) -> str:
+    """The page's language tag."""
+    return language_of(handler_of(context))
+
+
+@pass_context
+def hub_frame(context: Context) -> Frame:
+    """The frame around a hub page."""
+    handler = handler_of(context)
+    hub_url, here = context["base_url"], handler.request.uri if handler else "/"
+    service = f"{context['prefix']}services/mutirao/"
+    user = context.get("user")
+    spoken = language_of(handler)
+    return Frame(
+        home=f"{hub_url}home",
+        prefix=service,
+        hub_url=hub_url,
+        assets=f"{hub_url}{ASSETS}",
+        version=__version__,
+        log_in=context["login_url"],
+        log_out=context["logout_url"],
+        toggle="dark-theme-toggle",
+        here=here.partition("?")[0],
+        name=user.name if user else "",
+        admin="admin-ui" in (context.get("parsed_scopes") or ()),
+        switch=tuple(
+            (tag, label, f"{service}language/{tag}?next={quote(here, safe='')}")
+            for tag, label in LANGUAGES.items()
+            if tag != spoken
+        ),
+    )
+
+
+class HubLanguage(Extension):
+    """Adds `_`, `lang` and `hub_frame` to the hub's templates, and the right language to `<html>`.
+
+    `default` is the language for visitors who name none that the service speaks.
+    """
+
+    default: ClassVar[str] = "en"
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        environment.globals.update({"_": say, "lang": lang, "hub_frame": hub_frame})
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:  # noqa: ARG002
+        """JupyterHub's page says English whatever it speaks, and no block of its template reaches that."""
+        return source.replace('<html lang="en">', '<html lang="{{ lang() }}">', 1)
+
+
+def dress(c: Any, *, native: bool = False, default_language: str = "en") -> None:
+    """Give the hub our pages: templates, languages, style and logo; `native` for NativeAuthenticator's pages too."""
+    from importlib.resources import files
+
+    from tornado.web import StaticFileHandler
+
+    package = files("mutirao")
+    static = package / "web" / "static"
+    HubLanguage.default = default_language
+    c.JupyterHub.template_paths = [str(package / "hub" / "templates")]
+    if native:
+        c.JupyterHub.template_paths.append(str(files("nativeauthenticator") / "templates"))
+    c.JupyterHub.template_vars = {"native_login": native}
+    c.JupyterHub.jinja_environment_options = {"extensions": [HubLanguage]}
+    c.JupyterHub.logo_file = str(static / "logo.svg")
+    c.JupyterHub.extra_handlers = [
+        *c.JupyterHub.get("extra_handlers", []),
+        (rf"/{ASSETS}(.*)", StaticFileHandler, {"path": str(static)}),
+    ]

@@ -1,0 +1,73 @@
+"""`python -m mutirao.web`: the pages as a JupyterHub service; settings come from the environment.
+
+From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_BASE_URL, JUPYTERHUB_API_URL,
+JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
+SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
+(JupyterHub groups whose members see every case, separated by commas).
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import uvicorn
+from jupyterhub.services.auth import HubOAuth
+
+from mutirao.errors import ConfigError
+from mutirao.policy.version import load_versions
+from mutirao.store.store import Store
+from mutirao.web.app import make_app
+from mutirao.web.hub import JupyterHub
+
+
+def required(environment: Mapping[str, str], name: str) -> str:
+    """The variable's value; ConfigError where it is missing or empty."""
+    value = environment.get(name, "")
+    if not value:
+        raise ConfigError(f"{name} is not set: start the pages through JupyterHub or `mutirao up`, which set it.")
+    return value
+
+
+def now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def serve(environment: Mapping[str, str]) -> None:
+    """Serve until a signal comes; the tables are expected to be migrated."""
+    where = urlsplit(required(environment, "JUPYTERHUB_SERVICE_URL"))
+    if where.hostname is None or where.port is None:
+        raise ConfigError(f"JUPYTERHUB_SERVICE_URL is {where.geturl()!r}: must name host and port.")
+    groups = [name.strip() for name in environment.get("MUTIRAO_STAFF_GROUPS", "").split(",")]
+    store = Store(required(environment, "MUTIRAO_DATABASE"))
+    app = make_app(
+        store,
+        load_versions(),
+        JupyterHub(HubOAuth(), [name for name in groups if name]),
+        secret=required(environment, "MUTIRAO_COOKIE_SECRET"),
+        clock=now,
+        prefix=required(environment, "JUPYTERHUB_SERVICE_PREFIX"),
+        base_url=environment.get("JUPYTERHUB_BASE_URL", "/"),
+        contact=environment.get("MUTIRAO_CONTACT", ""),
+        default_language=environment.get("MUTIRAO_LANGUAGE", "en"),
+    )
+    try:
+        uvicorn.run(app, host=where.hostname, port=where.port, server_header=False, log_level="warning")
+    finally:
+        store.close()
+
+
+def main() -> int:
+    """Exit status 2 where the environment is wrong."""
+    try:
+        serve(os.environ)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

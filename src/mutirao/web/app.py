@@ -1,0 +1,134 @@
+"""The app: routes, errors and static files put together; nothing here reads the environment."""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
+
+import mutirao
+from mutirao.errors import MutiraoError, StoreError
+from mutirao.policy.version import PolicyVersion
+from mutirao.store.store import Store
+from mutirao.web.api import api_routes
+from mutirao.web.guard import BodyTooLarge, Guard
+from mutirao.web.hub import Hub, HubAway
+from mutirao.web.login import Login, LoginFailed, LoginNeeded
+from mutirao.web.page import Pages
+from mutirao.web.routes import page_routes
+from mutirao.web.site import Site
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/services/mutirao/"
+
+
+class Assets(StaticFiles):
+    """Style, script and logo, which browsers may keep for an hour; their addresses carry the version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file with its time to live."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "public, max-age=3600"
+        return response
+
+
+def make_app(
+    store: Store,
+    policies: Mapping[int, PolicyVersion],
+    hub: Hub,
+    *,
+    secret: str,
+    clock: Callable[[], datetime],
+    prefix: str = PREFIX,
+    base_url: str = "/",
+    contact: str = "",
+    default_language: str = "en",
+) -> FastAPI:
+    """The pages as an ASGI app.
+
+    `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL.
+    """
+    if len(secret) < 32:
+        raise ValueError(f"the cookie secret has {len(secret)} characters: at least 32 are needed")
+    pages = Pages(prefix, base_url, default_language, contact)
+    site = Site(store, policies, hub, Login(hub, secret, prefix), pages, clock, base_url, prefix)
+    app = FastAPI(
+        title="Mutirão",
+        version=mutirao.__version__,
+        description="Policy, cases and records of a Mutirão service.",
+        openapi_url=f"{prefix}api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    router = APIRouter(prefix=prefix.rstrip("/"))
+    router.include_router(api_routes(site))
+    router.include_router(page_routes(site))
+
+    @router.get("/healthz", include_in_schema=False)
+    def healthz() -> dict[str, str]:
+        site.versions()
+        return {"status": "ok"}
+
+    app.include_router(router)
+    app.mount(f"{prefix}static", Assets(directory=str(files("mutirao.web") / "static")))
+    _handle_errors(app, site)
+    return app
+
+
+def _handle_errors(app: FastAPI, site: Site) -> None:
+    """Every error is a page in the visitor's language, or JSON below api/."""
+    api = f"{site.prefix}api/"
+
+    def answer(request: Request, status: int, kind: str = "") -> Response:
+        if request.url.path.startswith(api):
+            return JSONResponse({"detail": kind or _KINDS.get(status, "error")}, status_code=status)
+        return site.pages.render(request, "error.html", status, code=status, kind=kind or _KINDS.get(status, ""))
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code < 400:
+            return await http_exception_handler(request, error)
+        return answer(request, error.status_code)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        wrong_path = any(problem["loc"][0] == "path" for problem in error.errors())
+        return answer(request, 404 if wrong_path else 422)
+
+    async def log_in(request: Request, _error: Exception) -> Response:
+        if request.url.path.startswith(api):
+            return JSONResponse({"detail": "log in, or send a token"}, status_code=401)
+        if request.method != "GET":
+            return answer(request, 403)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return site.login.begin(request, f"{request.url.path}{query}")
+
+    async def failed_login(request: Request, _error: Exception) -> Response:
+        return answer(request, 403, "login")
+
+    async def away(request: Request, error: Exception) -> Response:
+        log.error("%s", error)
+        return answer(request, 503, "hub" if isinstance(error, HubAway) else "store")
+
+    async def broken(request: Request, error: Exception) -> Response:
+        return answer(request, 413 if isinstance(error, BodyTooLarge) else 500)
+
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(LoginNeeded, log_in)
+    app.add_exception_handler(LoginFailed, failed_login)
+    for kind in (HubAway, StoreError, MutiraoError):
+        app.add_exception_handler(kind, away if kind is not MutiraoError else broken)
+    app.add_middleware(Guard, on_error=broken)
+
+
+_KINDS = {403: "forbidden", 404: "not-found", 405: "not-allowed", 413: "too-large", 422: "invalid", 500: "broken"}

@@ -1,0 +1,136 @@
+"""Who visits a page: a signed cookie after OAuth with the hub, or a token in the Authorization header."""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from hmac import compare_digest
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.responses import RedirectResponse, Response
+from tornado.web import create_signed_value, decode_signed_value
+
+from mutirao.web.hub import Hub, Person
+
+SESSION_COOKIE = "mutirao-session"
+SESSION_DAYS = 7
+STATE_COOKIE = "mutirao-login-"
+STATE_S = 600
+FORM_DAYS = 1
+
+
+class LoginNeeded(Exception):
+    """A page needs to know who asks, and nobody is logged in."""
+
+
+class LoginFailed(Exception):
+    """The way back from the hub did not fit the way there: late, twice, or begun by somebody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A person with the token that proves it; `by_cookie` says that forms need a key of their own."""
+
+    person: Person
+    token: str
+    by_cookie: bool
+
+
+def local_path(wanted: str, inside: str, otherwise: str) -> str:
+    """`wanted` where it is a path of this host below `inside`, else `otherwise`: no redirect leaves the house."""
+    parts = urlsplit(wanted) if wanted.isprintable() and "\\" not in wanted else None
+    if parts is None or parts.scheme or parts.netloc or wanted.startswith("//"):
+        return otherwise
+    if not parts.path.startswith(inside) or ".." in parts.path.split("/"):
+        return otherwise
+    return wanted
+
+
+class Login:
+    """OAuth with the hub. `secret` signs the cookies; `prefix` is the service's path, with both slashes."""
+
+    def __init__(self, hub: Hub, secret: str, prefix: str) -> None:
+        self.hub = hub
+        self.prefix = prefix
+        self._secret = secret
+
+    async def visitor(self, request: Request) -> Visitor | None:
+        """Who asks, None for nobody; a header counts before a cookie."""
+        session = request.cookies.get("jupyterhub-session-id", "")
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        by_cookie = kind.lower() not in ("token", "bearer")
+        if by_cookie:
+            token = self._open(SESSION_COOKIE, request.cookies.get(SESSION_COOKIE, ""), SESSION_DAYS) or ""
+        if not token.strip():
+            return None
+        person = await self.hub.person(token.strip(), session)
+        return Visitor(person, token.strip(), by_cookie) if person else None
+
+    def begin(self, request: Request, next_path: str) -> Response:
+        """Send the browser to the hub; where it wanted to go waits in a signed cookie for ten minutes."""
+        state, verifier = secrets.token_urlsafe(24), secrets.token_urlsafe(48)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        going = {"state": state, "verifier": verifier, "next": local_path(next_path, self.prefix, self.prefix)}
+        response = RedirectResponse(self.hub.authorize_url(state, challenge), status_code=302)
+        name = _state_cookie(state)
+        self._set(request, response, name, json.dumps(going), path=f"{self.prefix}oauth_callback", max_age=STATE_S)
+        return response
+
+    async def finish(self, request: Request) -> Response:
+        """The way back: the state must be the one that this browser left with. Raises LoginFailed."""
+        state, code = request.query_params.get("state", ""), request.query_params.get("code", "")
+        name = _state_cookie(state)
+        sealed = self._open(name, request.cookies.get(name, ""), STATE_S / 86_400)
+        going = json.loads(sealed) if sealed else {}
+        if not code or not compare_digest(going.get("state", "").encode(), state.encode()) or not state:
+            raise LoginFailed
+        token = await self.hub.token_for(code, going["verifier"])
+        if token is None:
+            raise LoginFailed
+        response = RedirectResponse(going["next"], status_code=303)
+        response.delete_cookie(name, path=f"{self.prefix}oauth_callback")
+        self._set(request, response, SESSION_COOKIE, token, path=self.prefix)
+        return response
+
+    def leave(self, to: str) -> Response:
+        """Forget the session here and send the browser to `to`, where the hub forgets its own."""
+        response = RedirectResponse(to, status_code=303)
+        response.delete_cookie(SESSION_COOKIE, path=self.prefix)
+        return response
+
+    def form_key(self, visitor: Visitor, purpose: str) -> str:
+        """A value that only a page made for this session and purpose carries."""
+        return self._seal("form", f"{_thumb(visitor.token)} {purpose}")
+
+    def form_is_ours(self, request: Request, visitor: Visitor, purpose: str, key: str) -> bool:
+        """True where the form was ours, for this visitor and purpose, and no other site sent it."""
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return False
+        said = self._open("form", key, FORM_DAYS) or ""
+        return compare_digest(said.encode(), f"{_thumb(visitor.token)} {purpose}".encode())
+
+    def _seal(self, name: str, value: str) -> str:
+        return create_signed_value(self._secret, name, value).decode("ascii")
+
+    def _open(self, name: str, sealed: str, days: float) -> str | None:
+        value = decode_signed_value(self._secret, name, sealed, max_age_days=days) if sealed.isascii() else None
+        return value.decode("utf-8") if value else None
+
+    def _set(
+        self, request: Request, response: Response, name: str, value: str, *, path: str, max_age: int | None = None
+    ) -> None:
+        secure = request.url.scheme == "https"
+        sealed = self._seal(name, value)
+        response.set_cookie(name, sealed, max_age=max_age, path=path, secure=secure, httponly=True, samesite="lax")
+
+
+def _state_cookie(state: str) -> str:
+    """Each login on its way has a cookie of its own, so that two tabs don't cross."""
+    return STATE_COOKIE + re.sub(r"[^A-Za-z0-9]", "", state)[:8]
+
+
+def _thumb(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

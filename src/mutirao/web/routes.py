@@ -1,0 +1,155 @@
+"""The pages: policy, diff, my page, a case with its form, login and logout."""
+
+import json
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from mutirao.cases import permit
+from mutirao.hub.frame import LANGUAGE_COOKIE
+from mutirao.language import LANGUAGES
+from mutirao.policy.diff import diff
+from mutirao.web.login import Visitor, local_path
+from mutirao.web.page import YEAR_S
+from mutirao.web.site import Site
+from mutirao.web.view import CaseView, Standing, view_clause
+
+REFUSALS = {"not-held": 409, "never-held": 409, "reason-length": 422}
+
+
+def page_routes(site: Site) -> APIRouter:
+    """Every page of the service, for a router that carries its prefix."""
+    router = APIRouter(include_in_schema=False)
+    Member = Annotated[Visitor, Depends(site.member)]
+    Anyone = Annotated[Visitor | None, Depends(site.visitor_if_hub)]
+
+    @router.get("/")
+    def start(request: Request, visitor: Anyone) -> Response:
+        return site.page(request, "start.html", visitor)
+
+    @router.get("/policy")
+    @router.get("/policy/{number:int}")
+    def policy(request: Request, visitor: Anyone, number: int | None = None) -> Response:
+        versions = site.versions()
+        coming = [view for view in versions if view.standing is Standing.ANNOUNCED]
+        return site.page(
+            request,
+            "policy.html",
+            visitor,
+            policy=site.policy(site.lang(request), number),
+            versions=versions,
+            coming=coming,
+            current=number is None,
+        )
+
+    @router.get("/policy/{older:int}/diff/{newer:int}")
+    def policy_diff(request: Request, visitor: Anyone, older: int, newer: int) -> Response:
+        lang = site.lang(request)
+        before, after = site.policy(lang, older), site.policy(lang, newer)
+        found = diff(site.policies[older], site.policies[newer])
+        return site.page(
+            request,
+            "diff.html",
+            visitor,
+            before=before,
+            after=after,
+            added=[view_clause(clause, lang) for clause in found.added],
+            removed=[view_clause(clause, lang) for clause in found.removed],
+            changed=[(change.new.title[lang], change.lines(lang)) for change in found.changed],
+        )
+
+    @router.get("/me")
+    async def me(request: Request, visitor: Member) -> Response:
+        name, lang = visitor.person.name, site.lang(request)
+        return site.page(
+            request,
+            "me.html",
+            visitor,
+            runtimes=await site.runtimes_of(name),
+            notices=await run_in_threadpool(site.notices_of, name, lang),
+            cases=await run_in_threadpool(site.cases_of, name, lang),
+            record=await run_in_threadpool(site.record_of, name),
+        )
+
+    @router.get("/me/record.json")
+    def record(visitor: Member) -> Response:
+        body = json.dumps(site.record_of(visitor.person.name), ensure_ascii=True, indent=2)
+        headers = {"content-disposition": 'attachment; filename="mutirao-record.json"'}
+        return Response(body, media_type="application/json", headers=headers)
+
+    def show_case(request: Request, visitor: Visitor, number: str, status: int, problem: str, reason: str) -> Response:
+        case = site.case(number, visitor.person, site.lang(request))
+        return site.page(
+            request,
+            "case.html",
+            visitor,
+            status,
+            case=case,
+            mine=visitor.person.name == case.member,
+            form_key=site.login.form_key(visitor, f"permit {case.number}"),
+            notebook_url=site.notebook_url(case.owner, case.server),
+            lengths=(permit.REASON_LENGTH.start, permit.REASON_LENGTH.stop - 1),
+            minutes_left=_minutes_left(site, case),
+            problem=problem,
+            reason=reason,
+        )
+
+    @router.get("/case/{number}")
+    def case(request: Request, visitor: Member, number: str) -> Response:
+        return show_case(request, visitor, number, 200, "", "")
+
+    @router.post("/case/{number}")
+    def run_anyway(
+        request: Request,
+        visitor: Annotated[Visitor | None, Depends(site.visitor)],
+        number: str,
+        reason: Annotated[str, Form()] = "",
+        form_key: Annotated[str, Form()] = "",
+    ) -> Response:
+        if visitor is None:
+            raise HTTPException(403)
+        with site.store.write() as session:
+            case = site.own_case(session, number, visitor.person)
+            if not site.login.form_is_ours(request, visitor, f"permit {case.number}", form_key):
+                raise HTTPException(403)
+            outcome = permit.grant(session, case, visitor.person.name, _reason(reason), site.clock())
+        if isinstance(outcome, permit.Refused):
+            return show_case(request, visitor, number, REFUSALS[outcome.why], outcome.why, reason)
+        return RedirectResponse(f"{site.prefix}case/{case.number}#permit", status_code=303)
+
+    @router.get("/language/{lang}")
+    def language(request: Request, lang: str, next: str = "") -> Response:
+        if lang not in LANGUAGES:
+            raise HTTPException(404)
+        response = RedirectResponse(local_path(next, site.base_url, site.prefix), status_code=303)
+        secure = request.url.scheme == "https"
+        response.set_cookie(LANGUAGE_COOKIE, lang, max_age=YEAR_S, path=site.base_url, secure=secure, samesite="lax")
+        return response
+
+    @router.get("/login")
+    def login(request: Request, next: str = "") -> Response:
+        return site.login.begin(request, next)
+
+    @router.get("/oauth_callback")
+    async def callback(request: Request) -> Response:
+        return await site.login.finish(request)
+
+    @router.get("/logout")
+    def logout() -> Response:
+        return site.login.leave(f"{site.base_url}hub/logout")
+
+    return router
+
+
+def _minutes_left(site: Site, case: CaseView) -> int:
+    """Whole minutes for which the permit still holds, rounded up; 0 without one."""
+    left_s = (case.permit.expires_at - site.clock()).total_seconds() if case.permit else 0
+    return math.ceil(left_s / 60)
+
+
+def _reason(given: str) -> str:
+    """A reason as the store keeps it: browsers send line ends as CR LF, which count once."""
+    return given.replace("\r\n", "\n").replace("\x00", "")

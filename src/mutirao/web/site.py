@@ -1,0 +1,142 @@
+"""What every route shares: store, policies, login, pages, and the questions they all ask."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from fastapi import HTTPException, Request
+from sqlalchemy.orm import Session
+from starlette.responses import HTMLResponse
+
+from mutirao.cases.adoption import adoptions
+from mutirao.cases.record import cases_of, find_case, notices_of, record_of
+from mutirao.policy.version import PolicyVersion
+from mutirao.store.models import Case
+from mutirao.store.store import Store
+from mutirao.web.hub import Hub, HubAway, Person, Runtime
+from mutirao.web.login import Login, LoginNeeded, Visitor
+from mutirao.web.page import Pages
+from mutirao.web.view import (
+    CaseLine,
+    CaseView,
+    NoticeView,
+    PolicyView,
+    Standing,
+    VersionView,
+    view_case,
+    view_line,
+    view_notice,
+    view_policy,
+    view_version,
+)
+
+
+class _NotYours(Protocol):
+    """What decides whether a person may see a case."""
+
+    member: str | None
+    owner: str
+
+
+def may_see(person: Person, case: _NotYours) -> bool:
+    """True for the member whose case it is, for the runtime's owner where no member is known, and for operators."""
+    return person.operator or person.name == (case.owner if case.member is None else case.member)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The service's parts. `base_url` is JupyterHub's, `prefix` ours; both start and end with a slash."""
+
+    store: Store
+    policies: Mapping[int, PolicyVersion]
+    hub: Hub
+    login: Login
+    pages: Pages
+    clock: Callable[[], datetime]
+    base_url: str
+    prefix: str
+
+    async def visitor(self, request: Request) -> Visitor | None:
+        """Who asks, None for nobody; FastAPI calls it once a request."""
+        return await self.login.visitor(request)
+
+    async def visitor_if_hub(self, request: Request) -> Visitor | None:
+        """Who asks on a public page, which must stay readable while the hub is away."""
+        try:
+            return await self.login.visitor(request)
+        except HubAway:
+            return None
+
+    async def member(self, request: Request) -> Visitor:
+        """Who asks; LoginNeeded for nobody."""
+        visitor = await self.login.visitor(request)
+        if visitor is None:
+            raise LoginNeeded
+        return visitor
+
+    def lang(self, request: Request) -> str:
+        """The language of the answer."""
+        return self.pages.language(request)
+
+    def page(
+        self, request: Request, name: str, visitor: Visitor | None, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        """A page with the visitor's name in its frame."""
+        return self.pages.render(request, name, status, person=visitor.person if visitor else None, **values)
+
+    def versions(self) -> list[VersionView]:
+        """Every shipped version with its standing, oldest first."""
+        with self.store.read() as session:
+            adopted, now = adoptions(session), self.clock()
+            return [view_version(version, adopted, now) for version in self.policies.values()]
+
+    def policy(self, lang: str, number: int | None = None) -> PolicyView:
+        """One version with its text: `number`, else that in force, else the newest announced; 404 for none."""
+        if number is None:
+            standing = {view.standing: view.version for view in self.versions()}
+            number = standing.get(Standing.IN_FORCE, standing.get(Standing.ANNOUNCED, max(self.policies)))
+        if number not in self.policies:
+            raise HTTPException(404)
+        with self.store.read() as session:
+            return view_policy(self.policies[number], adoptions(session), self.clock(), lang)
+
+    def case(self, number: str, person: Person, lang: str) -> CaseView:
+        """The case where this person may see it; 404 where not, exactly as for one that doesn't exist."""
+        with self.store.read() as session:
+            return view_case(self.own_case(session, number, person), self.policies, self.clock(), lang)
+
+    def own_case(self, session: Session, number: str, person: Person) -> Case:
+        """The stored case where this person may see it, else 404."""
+        case = find_case(session, number)
+        if case is None or not may_see(person, case):
+            raise HTTPException(404)
+        return case
+
+    def cases_of(self, member: str, lang: str) -> list[CaseLine]:
+        """The member's cases, newest first."""
+        with self.store.read() as session:
+            return [view_line(case, self.policies, lang) for case in cases_of(session, member)]
+
+    def notices_of(self, member: str, lang: str) -> list[NoticeView]:
+        """The member's latest notices, newest first."""
+        with self.store.read() as session:
+            return [view_notice(notice, notice.case.number, lang) for notice in notices_of(session, member)]
+
+    def record_of(self, member: str) -> dict[str, Any]:
+        """All that is recorded about the member, as plain JSON values."""
+        with self.store.read() as session:
+            return record_of(session, member)
+
+    async def runtimes_of(self, member: str) -> tuple[Runtime, ...] | None:
+        """The member's runtimes, None while the hub doesn't answer."""
+        try:
+            return await self.hub.runtimes(member)
+        except HubAway:
+            return None
+
+    def notebook_url(self, owner: str, server: str) -> str:
+        """Where a runtime's JupyterLab is open."""
+        where = "/".join(quote(part, safe="@~") for part in (owner, server) if part)
+        return f"{self.base_url}user/{where}/lab"
