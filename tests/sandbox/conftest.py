@@ -1,0 +1,82 @@
+"""What the tests of the sandbox stand on: a house with two guests, and an outside made of namespaces."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from tests.sandbox.house import (
+    HUB_PORT,
+    LISTENER,
+    METADATA,
+    OUTSIDE,
+    PRIVATE,
+    RESOLVER,
+    SUBNET,
+    Guest,
+    House,
+    ip,
+    need_root,
+)
+
+from mutirao.sandbox.sandboxes import Sandboxes
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Sandboxes that are prepared, and torn down after the module's tests."""
+    need_root()
+    sandboxes = Sandboxes(tmp_path_factory.mktemp("data"), subnet=SUBNET, hub_ports=(HUB_PORT,))
+    with asyncio.Runner() as runner:
+        runner.run(sandboxes.prepare())
+        try:
+            yield House(sandboxes, runner)
+        finally:
+            runner.run(sandboxes.teardown(grace_s=0))
+
+
+@pytest.fixture(scope="module")
+def guest(house: House) -> Guest:
+    return house.start("ada")
+
+
+@pytest.fixture(scope="module")
+def neighbour(house: House) -> Guest:
+    return house.start("bob")
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[None]:
+    """A neighbour of this machine in a namespace of its own, with a public, a private and a link-local address.
+
+    It greets on TCP 22, 80, 443 and 5432 and answers UDP 53; no packet leaves the machine.
+    """
+    need_root()
+    ports = ("22", "80", "443", "5432")
+    words = [f"tcp,0.0.0.0,{port}" for port in ports] + [
+        f"udp,{RESOLVER},53",
+        f"udp,{RESOLVER},123",
+        f"udp,{OUTSIDE},53",
+    ]
+    # Loopback up first: without any local route the kernel would forget which address a socket was bound to.
+    enter = ("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "listener")
+    listener = subprocess.Popen([*enter, "/usr/bin/python3", "-c", LISTENER, *words], stdout=subprocess.PIPE)
+    try:
+        assert listener.stdout and listener.stdout.readline() == b"ready\n"
+        inside = ["nsenter", f"--net=/proc/{listener.pid}/ns/net", "ip"]
+        ip("link", "add", "tpeer0", "type", "veth", "peer", "name", "tpeer1", "netns", str(listener.pid))
+        for address in (f"{OUTSIDE}/24", f"{RESOLVER}/24", f"{PRIVATE}/24", f"{METADATA}/32"):
+            subprocess.run([*inside, "addr", "add", address, "dev", "tpeer1"], check=True)
+        subprocess.run([*inside, "link", "set", "tpeer1", "up"], check=True)
+        subprocess.run([*inside, "route", "add", "default", "via", "203.0.113.1"], check=True)
+        ip("addr", "add", "203.0.113.1/24", "dev", "tpeer0")
+        ip("addr", "add", "10.99.7.1/24", "dev", "tpeer0")
+        ip("link", "set", "tpeer0", "up")
+        ip("route", "add", f"{METADATA}/32", "dev", "tpeer0")
+        yield
+    finally:
+        listener.kill()
+        listener.wait()
+        if listener.stdout:
+            listener.stdout.close()
+        subprocess.run(["ip", "link", "del", "tpeer0"], check=False, capture_output=True)
