@@ -69,7 +69,7 @@ def write(
             facts=(
                 *(
                     say(lang, FACT, line=finding.line, why=finding.why[lang].rstrip("."), excerpt=finding.excerpt)
-                    for finding in findings[:3]
+                    for finding in _distinct(findings)
                 ),
                 say(lang, MACHINE, rule=findings[0].rule, version=findings[0].rule_version),
             ),
@@ -82,3 +82,11 @@ def write(
             ),
         )
     return Notice(case=case, action=action, category=clause.category, texts=texts)
+
+
+def _distinct(findings: tuple[Finding, ...], most: int = 3) -> list[Finding]:
+    """The gravest finding of each piece of evidence: three rules that see one command are one fact."""
+    seen: dict[tuple[int, str], Finding] = {}
+    for finding in findings:
+        seen.setdefault((finding.line, finding.excerpt), finding)
+    return list(seen.values())[:most]

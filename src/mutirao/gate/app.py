@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from hmac import compare_digest
 from ssl import SSLContext
 from typing import Any
 
@@ -13,6 +14,8 @@ from multidict import CIMultiDict
 
 from mutirao.errors import WireError
 from mutirao.gate.actor import query_token
+from mutirao.gate.announcement import SECRET_HEADER
+from mutirao.gate.announcement import read as read_announcement
 from mutirao.gate.execute import Executions, carries_code
 from mutirao.gate.forward import forward
 from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
@@ -71,6 +74,8 @@ class Gate:
         raw = request.raw_path
         if raw == "/healthz":
             return web.json_response({"status": "ok", "counters": dict(self.counters)})
+        if raw == "/announce":
+            return await self._announce(request)
         self.counters["requests"] += 1
         try:
             place = locate(raw, self.secret)
@@ -85,6 +90,19 @@ class Gate:
         except UpstreamAway as error:
             self.counters["upstream_away"] += 1
             return _problem(503, str(error))
+
+    async def _announce(self, request: web.Request) -> web.Response:
+        """The hub tells a member something in the cells that run on their server."""
+        given = request.headers.get(SECRET_HEADER, "")
+        if request.method != "POST" or not compare_digest(given.encode(), self.secret.encode()):
+            return _problem(403, "Only the hub announces.")
+        try:
+            owner, server, notice = read_announcement(await request.json())
+        except (WireError, ValueError) as error:
+            return _problem(400, str(error))
+        relays = [relay for relay in self._relays if relay.serves(owner, server)]
+        await asyncio.gather(*(relay.announce(notice) for relay in relays), return_exceptions=True)
+        return web.json_response({"told": len(relays)})
 
     def _executions(self) -> Executions:
         return Executions(

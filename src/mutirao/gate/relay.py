@@ -17,6 +17,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
+from mutirao.cases.notice import Notice
 from mutirao.errors import WireError
 from mutirao.gate.answer import Answers
 from mutirao.gate.inspect import snippets
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 1 << 20
 _CLOSE_S = 3.0
+_MOST_RUNNING = 200
 _REASON_BYTES = 123
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _REMEMBERED = ("execute_input", "execute_reply", "input_request", "kernel_info_reply")
@@ -110,6 +112,7 @@ class Relay:
         self._execution_count = 0
         self._language = "python"
         self._asking: dict[str, Any] = {}
+        self._running: dict[str, dict[str, Any]] = {}
 
     async def run(self) -> End:
         """Relay until a side ends, then close the other with the same code."""
@@ -123,6 +126,15 @@ class Relay:
             await asyncio.gather(*pumps, return_exceptions=True)
         await self.close(end)
         return end
+
+    def serves(self, owner: str, server: str) -> bool:
+        """True where this connection leads to that server."""
+        return (self._seat.owner, self._seat.server) == (owner, server)
+
+    async def announce(self, notice: Notice) -> None:
+        """Show a notice in each cell that runs now."""
+        text = notice.text(self._seat.accept_language)
+        await self._send([self._answers.notice(parent, text, notice.action) for parent in self._running.values()])
 
     async def close(self, end: End) -> None:
         """Close both sides, and don't wait for one that never reads."""
@@ -196,8 +208,17 @@ class Relay:
             if verdict.action is not Action.ALLOW:
                 await self._tell(message, frame, verdict)
                 return None
+        self._note_run(message)
         await self._pass(frame)
         return None
+
+    def _note_run(self, message: Message) -> None:
+        """Remember a run until its reply; the oldest go where a client sends many without end."""
+        number = message.header.get("msg_id")
+        if message.msg_type == "execute_request" and isinstance(number, str):
+            self._running[number] = message.header
+            if len(self._running) > _MOST_RUNNING:
+                del self._running[next(iter(self._running))]
 
     async def _tell(self, message: Message, frame: Frame, verdict: Verdict) -> None:
         """Show the notice, then do what the verdict says."""
@@ -207,6 +228,7 @@ class Relay:
         parent = self._asking if asked else message.header
         if verdict.action.runs:
             await self._send([self._answers.notice(parent, text, verdict.action)])
+            self._note_run(message)
             await self._pass(frame)
         elif asked:
             # The kernel waits for an answer and would wait for ever: it gets an empty one.
@@ -230,6 +252,8 @@ class Relay:
             message = parse(frame, self._wire)
         except WireError:
             return
+        if message.msg_type == "execute_reply":
+            self._running.pop(str(message.parent_header.get("msg_id")), None)
         count = message.content.get("execution_count")
         if isinstance(count, int):
             self._execution_count = count

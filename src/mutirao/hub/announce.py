@@ -4,11 +4,10 @@ import logging
 
 import aiohttp
 
+from mutirao.gate.announcement import SECRET_HEADER
 from mutirao.hub.place import Place
 
 log = logging.getLogger(__name__)
-
-SECRET_HEADER = "X-Mutirao-Secret"  # noqa: S105 - a header's name
 
 
 class Announcer:

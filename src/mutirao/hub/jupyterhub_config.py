@@ -1,11 +1,11 @@
 """The hub's configuration, worked out from mutirao.toml; JupyterHub executes this file."""
 
 import os
-from pathlib import Path
 
 from mutirao.config import LoginKind
 from mutirao.hub import actor_api
 from mutirao.hub.guard import roles
+from mutirao.hub.language_hook import dress
 from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
 from mutirao.hub.spawner import SandboxSpawner
@@ -51,7 +51,7 @@ c.JupyterHub.services = [
 ]
 c.JupyterHub.load_roles = roles()
 c.JupyterHub.extra_handlers = [(actor_api.PATH, actor_api.ActorAPIHandler)]
-c.JupyterHub.template_paths = [str(Path(__file__).parent / "templates")]
+dress(c, native=settings.login.kind is LoginKind.NATIVE, default_language=settings.service.language)
 
 
 match settings.login.kind:

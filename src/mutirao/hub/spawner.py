@@ -11,8 +11,8 @@ from mutirao.config import Settings
 from mutirao.errors import ConfigError, SandboxError
 from mutirao.hub import environment, start_form
 from mutirao.hub.announce import Announcer
+from mutirao.hub.language_hook import language_of
 from mutirao.hub.place import Place, here
-from mutirao.language import choose
 from mutirao.sandbox.sandboxes import Sandboxes
 from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, Running, RuntimeSpec, from_json, to_json
 
@@ -102,8 +102,30 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
             raise SpawnException(
                 f"Your runtime can't start: {error}", reason="sandbox", log_message=str(error), status_code=503
             ) from error
+        await self._listening(self.running)
         self._oom_watch = asyncio.create_task(self._watch_oom(self.running, size.memory_mb))
         return self.running.address, self.running.port
+
+    async def _listening(self, running: Running) -> None:
+        """Wait until the server listens: the hub polls with a random back-off, we need not.
+
+        Raises SpawnException with the end of the server's log where it died instead.
+        """
+        while True:
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(running.address, running.port), 1)
+            except (OSError, TimeoutError):
+                status = await _sandboxes().poll(running)
+                if status is not None:
+                    said = _sandboxes().log(running, 2000).strip().splitlines()[-5:]
+                    await self.stop(now=True)
+                    last_words = " / ".join(said) or "it said nothing"
+                    message = f"Your runtime ended before it was ready (status {status}): {last_words}"
+                    raise SpawnException(message, reason="died", status_code=500) from None
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
 
     async def poll(self) -> int | None:
         """None while the runtime lives, else its exit status (0 when there is none)."""
@@ -172,8 +194,7 @@ def choices(settings: Settings) -> tuple[list[start_form.Environment], list[star
 
 
 def _language(spawner: Any) -> str:
-    handler = getattr(spawner, "handler", None)
-    return choose(handler.request.headers.get("Accept-Language", "")) if handler else "en"
+    return language_of(getattr(spawner, "handler", None))
 
 
 def open_sandboxes(place: Place) -> Sandboxes:
