@@ -76,7 +76,7 @@ def split_lines(code: str) -> tuple[str, list[LineMagic]]:
     i = 0
     while i < len(lines):
         line = lines[i]
-        found = None if quote else _LINE_MAGIC.match(line)
+        found = None if quote or ("!" not in line and "%" not in line) else _LINE_MAGIC.match(line)
         if found is not None and not _is_python(found.group(3), found.group(2), found.group(4)):
             first = i
             text = found.group(4)

@@ -69,6 +69,15 @@ def interpreter(argv: list[str]) -> str | None:
     return "python" if _PYTHON.match(name) or argv[0] == "{sys.executable}" else None
 
 
+def runs_its_input(argv: list[str]) -> bool:
+    """The command takes code from its standard input: `bash`, `sh -s x`, `python -`; not `python -m json.tool`."""
+    kind = interpreter(argv)
+    rest = strip_wrappers(argv)[0][1:]
+    if kind == "shell":
+        return "-s" in rest or all(w.startswith(("-", "/dev/stdin", "+")) for w in rest)
+    return kind == "python" and rest[:1] in ([], ["-"], ["-u"])
+
+
 def read_command(argv: list[str], line: int, sink: Sink, *, into_shell: bool) -> None:
     """Put the command and all that it implies into the sink."""
     argv, _ = strip_wrappers(argv)

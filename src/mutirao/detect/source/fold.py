@@ -12,9 +12,14 @@ import codecs
 import zlib
 from collections.abc import Callable, Mapping
 
+import re2
+
 Value = str | bytes | int | list["Value"]
 LONGEST = 200_000
 DEEPEST = 40
+# What an operation on values of the wrong kind or form raises: then the value is not known.
+_UNKNOWN = (ValueError, TypeError, LookupError, OverflowError, zlib.error, MemoryError, SyntaxError)
+_WIDE = re2.compile(r"%[^a-zA-Z%]*\d{4}")
 
 
 def _inflate(data: bytes) -> bytes:
@@ -47,6 +52,11 @@ def _str(value: Value | None) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _narrow(template: str) -> bool:
+    """A %-template that asks for no great width."""
+    return len(template) < 5000 and "*" not in template and not _WIDE.search(template)
+
+
 class Folder:
     """Folds expressions, knowing the names that a cell has bound to literals."""
 
@@ -70,7 +80,17 @@ class Folder:
             return None
         try:
             value = self._fold(node, depth + 1)
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError, zlib.error, LookupError, MemoryError):
+        except (
+            ValueError,
+            TypeError,
+            IndexError,
+            KeyError,
+            OverflowError,
+            zlib.error,
+            LookupError,
+            MemoryError,
+            SyntaxError,
+        ):
             return None
         if isinstance(value, str | bytes | list) and len(value) > LONGEST:
             return None
@@ -113,9 +133,9 @@ class Folder:
             case ast.Mult(), str(), int() if len(left) * max(right, 0) <= LONGEST:
                 return left * right
             case ast.Mod(), str(), str() | int():
-                return left % right if len(left) < 5000 and "*" not in left else None
+                return left % right if _narrow(left) else None
             case ast.Mod(), str(), list():
-                return left % tuple(right) if "*" not in left else None
+                return left % tuple(right) if _narrow(left) else None
         return None
 
     def _slice(self, value: Value | None, index: ast.AST, depth: int) -> Value | None:
@@ -152,6 +172,8 @@ class Folder:
                 if isinstance(args[0], list):
                     return bytes(a for a in args[0] if isinstance(a, int))
                 return args[0] if isinstance(args[0], str | bytes) else str(args[0]) if args[0] is not None else None
+            if name == "eval" and isinstance(args[0], str):  # eval("name") of a name that is known
+                return self.fold(ast.parse(args[0].strip(), mode="eval").body, depth + 1)
             if name == "reversed" and isinstance(args[0], str):
                 return args[0][::-1]
             return None

@@ -224,7 +224,10 @@ class _Walk:
         if given is None:
             return
         if name.startswith(("os.exec", "os.spawn", "os.posix", "asyncio.create_subprocess_exec")):
-            words = [self.folder.text(a) for a in node.args if not isinstance(a, ast.Starred)]
+            words: list[str] = []
+            for arg in node.args:
+                value = self.folder.fold(arg)
+                words += [str(v) for v in value] if isinstance(value, list) else [self.folder.text(arg)]
             words = [w for w in words if w not in ("{os.P_NOWAIT}", "{os.P_WAIT}")]
             self.sink.argv(words[1:] if len(words) > 2 and words[1:2] == words[:1] else words, line)
             return

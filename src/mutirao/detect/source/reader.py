@@ -1,8 +1,8 @@
 """The reader: a cell's code in, its facts out. Nothing is run, and no input makes it raise.
 
-Bound: the first 400,000 characters of a cell are read, nested code (python -c, bash -c, exec of a literal) to a depth
-of four, and at most 4,000 facts are kept, so that a scan stays below about a second. What lies beyond is not
-judged here.
+Bound: the first 250,000 characters of a cell are read; nested code (python -c, bash -c, exec of a literal) to a depth
+of about four and, all together, 150,000 characters more; at most 5,000 commands and 4,000 facts. So a scan stays below
+about a second. What lies beyond is not judged here.
 """
 
 import ast
@@ -19,8 +19,10 @@ from mutirao.detect.source.fold import Folder
 from mutirao.detect.source.python import read_python
 from mutirao.detect.source.shell import read_shell
 
-LONGEST = 400_000
-DEEPEST = 4
+LONGEST = 250_000
+DEEPEST = 10  # a cell, its shell line, the command, the shell that it starts, … each count one
+MOST_CHARACTERS = LONGEST + 150_000
+MOST_COMMANDS = 5_000
 _SHELL_LANGUAGES = {"bash", "sh", "shell", "shellscript", "zsh"}
 _PYTHON_LANGUAGES = {"python", "python3", "ipython", "python2", ""}
 _FOREIGN_SHELL = re2.compile(r"""\b(?:system2?|run|shell_exec|execSync|backtick)\s*\(\s*["'`]([^"'`\n]+)["'`]""")
@@ -30,7 +32,7 @@ _CODE_FILE = re2.compile(r"(?i)\.(?:py|sh|bash)$")
 def read(code: str, language: str = "python") -> Facts:
     """The facts of one cell written in the kernel's language."""
     reader = _Reader()
-    code = code[:LONGEST].replace("\r\n", "\n").replace("\x00", "")
+    code = _clean(code[:LONGEST]).replace("\r\n", "\n").replace("\x00", "")
     plain = language.lower()
     try:
         if plain in _SHELL_LANGUAGES:
@@ -52,26 +54,35 @@ class _Reader:
         self.facts = Facts()
         self.folder = Folder()
         self.depth = 0
+        self.characters = MOST_CHARACTERS
+        self.commands = MOST_COMMANDS
         self.deferred = False
 
     def fact(self, kind: Kind, names: Sequence[str], text: str, line: int) -> None:
-        self.facts.add(Fact(kind, tuple(names), text[:20_000], line, self.deferred))
+        self.facts.add(Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), line, self.deferred))
 
     def argv(self, argv: Sequence[str], line: int, *, into_shell: bool = False) -> None:
-        if self.depth < DEEPEST:
+        self.commands -= 1
+        if self.depth < DEEPEST and self.commands > 0:
             self.depth += 1
             try:
-                read_command(list(argv), line, self, into_shell=into_shell)
+                read_command([_clean(a) for a in argv], line, self, into_shell=into_shell)
             finally:
                 self.depth -= 1
 
     def shell(self, text: str, line: int, names: Mapping[str, str] | None = None) -> None:
-        if self.depth < DEEPEST and text.strip():
+        self.commands -= 1
+        if text.strip() and self.commands > 0 and self._affords(text):
             self.depth += 1
             try:
-                read_shell(text[:LONGEST], line, self, names)
+                read_shell(_clean(text), line, self, names)
             finally:
                 self.depth -= 1
+
+    def _affords(self, text: str) -> bool:
+        """There is depth and budget left for this code; takes it from the budget."""
+        self.characters -= len(text)
+        return self.depth < DEEPEST and self.characters > 0
 
     def written(self, path: str, content: str, line: int) -> None:
         """A file is written; code in it is read too, as deferred."""
@@ -89,10 +100,11 @@ class _Reader:
             self.deferred, self.folder = before, folder
 
     def python(self, text: str, line: int) -> None:
-        if self.depth >= DEEPEST:
+        if not self._affords(text):
             return
         self.depth += 1
         try:
+            text = _clean(text)
             magic = cells.cell_magic(text)
             if magic is None:
                 self._tree(text, line)
@@ -148,6 +160,11 @@ class _Reader:
             self.fact(Kind.PAGE, (name,), text, line)
         else:
             self.shell(f"{name} {text}", line, self.folder.strings())
+
+
+def _clean(text: str) -> str:
+    """The text without lone surrogates, which have no UTF-8; RE2 and the shell parser need that."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _parse(code: str) -> ast.Module | None:

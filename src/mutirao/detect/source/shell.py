@@ -9,9 +9,9 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from mutirao.detect.fact import Sink
-from mutirao.detect.source.command import interpreter, strip_wrappers
+from mutirao.detect.source.command import interpreter, runs_its_input, strip_wrappers
 
-MOST_NODES = 60_000
+MOST_NODES = 40_000
 _LANGUAGE = Language(tree_sitter_bash.language())
 _NESTED = {"command_substitution", "process_substitution", "subshell"}
 
@@ -141,7 +141,7 @@ class _Walk:
             while follower is not None and follower.type == "redirected_statement":
                 follower = follower.child_by_field_name("body")
             if follower is not None and follower.type == "command":
-                feeds = interpreter(self._argv(follower)) is not None
+                feeds = runs_its_input(self._argv(follower))
             if feeds:
                 self._decoded(part)
             out.append((part, feeds))

@@ -1,0 +1,166 @@
+"""No input makes the reader raise or hang. `read` is called itself: the engine would hide a fault."""
+
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mutirao.detect.engine import Engine
+from mutirao.detect.pack import default_pack
+from mutirao.detect.source.reader import LONGEST, read
+
+ENGINE = Engine(default_pack())
+_PIECES = st.sampled_from(
+    [
+        "!",
+        "!!",
+        "%",
+        "%%",
+        "%%bash",
+        "%%writefile",
+        "%run",
+        "$(",
+        "`",
+        "'",
+        '"',
+        "'''",
+        '"""',
+        "\\",
+        "\n",
+        "\n\n",
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        "|",
+        "&&",
+        ";",
+        "&",
+        ">",
+        ">>",
+        "<",
+        "<<",
+        "<<EOF",
+        "EOF",
+        "#",
+        "=",
+        ":",
+        ",",
+        ".",
+        "*",
+        "@",
+        "os.system(",
+        "subprocess.run(",
+        "exec(",
+        "eval(",
+        "b64decode(",
+        ".join(",
+        ".format(",
+        "%s",
+        "f'",
+        "chr(",
+        "[::-1]",
+        "import",
+        "from",
+        "as",
+        "def",
+        "class",
+        "for",
+        "while",
+        "if",
+        "xmrig",
+        "-o",
+        "stratum+tcp://a:1",
+        "git",
+        "clone",
+        "https://github.com/a/b",
+        "pip",
+        "install",
+        "x",
+        "sudo",
+        "env",
+        "python3",
+        "-c",
+        "bash",
+        "-c",
+        "x",
+        "$x",
+        "{x}",
+        "\x00",
+        "�",
+        "é",
+        "😀",
+        "display(Javascript(",
+        "setInterval(",
+        "-m",
+        "0",
+        "sshd",
+        "22",
+        "tcp",
+        "curl",
+        "|",
+        "sh",
+    ]
+)
+_CODE = st.lists(st.one_of(_PIECES, st.text(max_size=8)), max_size=40).map(" ".join)
+_TIGHT = st.lists(st.one_of(_PIECES, st.characters()), max_size=40).map("".join)
+
+
+@given(code=st.one_of(_CODE, _TIGHT, st.text()), language=st.sampled_from(["python", "bash", "R", "julia", ""]))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_reading_never_raises(code: str, language: str) -> None:
+    read(code, language)
+    ENGINE.scan(code, language)
+
+
+def _nested_exec(depth: int) -> str:
+    code = "import os; os.system('hashcat -m 0 a b')"
+    for _ in range(depth):
+        code = f"exec({code!r})"
+    return code
+
+
+NASTY = {
+    "parentheses": "(" * 100_000,
+    "brackets closed": "x = " + "[" * 5000 + "]" * 5000,
+    "one long sum": "x = " + "+".join(["1"] * 100_000),
+    "one long string sum": "import os\nos.system(" + "+".join(["'a'"] * 50_000) + ")",
+    "attributes": "a" + ".b" * 50_000 + "()",
+    "shell parentheses": "!" + "(" * 50_000,
+    "substitutions": "!" + "$(" * 20_000,
+    "braces": "!echo " + "{" * 100_000,
+    "quotes": "!" + "'\"" * 100_000,
+    "pipes": "!" + "a|" * 50_000 + "b",
+    "magics": "!ls\n" * 60_000,
+    "assignments": "import os\n" + "".join(f"a{i} = 'x'\n" for i in range(20_000)) + "os.system('{a1} $a2')",
+    "interpolations": "\n".join(f"v{i}='{{v{i + 1}}}'" for i in range(300)) + "\n!echo " + "{v1} " * 500,
+    "spaces": "%" + " " * 300_000 + "=",
+    "backslashes": "!" + "a \\\n" * 50_000,
+    "a bomb of exec": "x = 'exec(x);' * 5000\nexec(x)",
+    "nested exec": _nested_exec(12),
+    "megabytes of base64": "from base64 import b64decode\nexec(b64decode('" + "QUFB" * 500_000 + "'))",
+    "a long line of quotes in a call": "os.system('" + "sudo " * 60_000 + "')",
+    "heredocs": "%%bash\n" + "cat <<EOF\n" * 20_000,
+    "pieces that don't parse": "x = = 1\nimport os\n" * 10_000,
+    "names that repeat": "!" + "xmrig hashcat sshd ngrok " * 15_000,
+    "surrogates": "!echo \ud800\udfff xmrig",
+    "null bytes": "!xmrig\x00 -o a",
+}
+
+
+@pytest.mark.parametrize("code", NASTY.values(), ids=NASTY.keys())
+def test_nasty_inputs_are_read_in_time(code: str) -> None:
+    """A scan takes about a second at most on a quiet machine; this one reads twice and may be busy."""
+    start = time.perf_counter()
+    read(code)
+    ENGINE.scan(code)
+    assert time.perf_counter() - start < 6
+
+
+def test_what_lies_beyond_the_bound_is_not_judged() -> None:
+    padding = "x = 1\n" * (LONGEST // 6 + 1)
+    assert ENGINE.scan(padding + "!hashcat -m 0 a b") == ()
+    assert ENGINE.scan("!hashcat -m 0 a b\n" + padding) != ()
