@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+
+from mutirao.sandbox.sandboxes import Sandboxes
 from tests.sandbox.house import (
     HUB_PORT,
     LISTENER,
@@ -18,8 +20,6 @@ from tests.sandbox.house import (
     ip,
     need_root,
 )
-
-from mutirao.sandbox.sandboxes import Sandboxes
 
 
 @pytest.fixture(scope="module")

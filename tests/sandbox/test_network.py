@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from mutirao.errors import SandboxError
+from mutirao.sandbox.network import Network
+from mutirao.sandbox.spec import NetworkPolicy
 from tests.sandbox.house import (
     HUB_PORT,
     METADATA,
@@ -22,10 +26,6 @@ from tests.sandbox.house import (
     House,
     until,
 )
-
-from mutirao.errors import SandboxError
-from mutirao.sandbox.network import Network
-from mutirao.sandbox.spec import NetworkPolicy
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("outside")]
 

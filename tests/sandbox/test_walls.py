@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.sandbox.house import ENV, Guest, House, Refused
 
 pytestmark = pytest.mark.root

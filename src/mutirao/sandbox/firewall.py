@@ -165,15 +165,20 @@ class Firewall:
         }
         nft("".join(_element("add", self.table, kind, entry) for kind, entries in lines.items() for entry in entries))
 
-    def dismiss(self, interface: str) -> None:
-        """Take a runtime out of the sets; one that is not in them is fine."""
-        listed = self._listing()
-        name = f'"{interface}"'
+    def admitted(self) -> frozenset[str]:
+        """The interfaces that are in the sets."""
+        return frozenset(entry.split('"')[1] for entries in self._listing().values() for entry in entries)
+
+    def dismiss(self, *interfaces: str) -> None:
+        """Take runtimes out of the sets; one that is not in them is fine."""
+        if not interfaces:
+            return
+        names = {f'"{interface}"' for interface in interfaces}
         lines = [
             _element("delete", self.table, kind, entry)
-            for kind, entries in listed.items()
+            for kind, entries in self._listing().items()
             for entry in entries
-            if entry.split(" . ")[0] == name
+            if entry.split(" . ")[0] in names
         ]
         if lines:
             nft("".join(lines))

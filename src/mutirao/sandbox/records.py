@@ -62,6 +62,13 @@ class Records:
     def addresses(self) -> frozenset[str]:
         return frozenset(record.walls.address for record in self.all())
 
+    def last_address(self) -> str | None:
+        """The address that was given last; the next one is given after it."""
+        try:
+            return (self._place / "last-address").read_text() or None
+        except FileNotFoundError:
+            return None
+
     def members(self) -> frozenset[str]:
         return frozenset(record.walls.member for record in self.all())
 
@@ -72,6 +79,8 @@ class Records:
         with os.fdopen(descriptor, "w") as file:
             file.write(to_json(record))
         draft.rename(self._place / f"{name}.json")
+        if not record.walls.home:
+            (self._place / "last-address").write_text(record.walls.address)
 
     def drop(self, name: str) -> None:
         for ending in ("json", "new"):

@@ -73,7 +73,6 @@ class Sandboxes:
         self._homes = homes.Homes(self._data, self._run / "homes")
         self._records = Records(self._run)
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._last_address: str | None = None
         self._threads = ThreadPoolExecutor(16, thread_name_prefix="mutirao-sandbox")
 
     @property
@@ -124,7 +123,6 @@ class Sandboxes:
     async def teardown(self, grace_s: float = 5.0) -> None:
         """Stop every runtime and undo `prepare`: no process, namespace, mount, group or table of ours is left."""
         await self._in_thread(lambda: self._teardown(grace_s))
-        self._threads.shutdown(wait=False)
 
     def events(self, running: Running) -> Events:
         """What the kernel counted for this runtime: processes killed for memory, forks refused and so on."""
@@ -177,6 +175,7 @@ class Sandboxes:
     def _sweep(self) -> None:
         """Remove what carries our marks and is in no record."""
         known = self._records.names()
+        interfaces = {record.walls.interface for record in self._records.all()}
         for name, groups in self._cgroups.leftovers().items():
             if name not in known:
                 self._cgroups.kill(groups)
@@ -185,6 +184,7 @@ class Sandboxes:
             name = interface.removeprefix(self._network.interfaces)
             if name not in known:
                 self._network.remove(interface, self._place(name) / "net")
+        self._firewall.dismiss(*(name for name in self._firewall.admitted() if name not in interfaces))
         for place in self._run.glob("runtime-*"):
             if place.name.removeprefix("runtime-") not in known:
                 self._unmount(place)
@@ -201,6 +201,9 @@ class Sandboxes:
             self._kill(record.walls, None)
             self._clear(record.walls)
         self._sweep()
+        for process in self._started.values():
+            process.poll()
+        self._started.clear()
         self._firewall.teardown()
         self._network.teardown()
         self._cgroups.teardown()
@@ -241,8 +244,7 @@ class Sandboxes:
 
     def _reserve(self, spec: RuntimeSpec, uid: int) -> Walls:
         with self._records.locked():
-            address = self._network.free_address(self._records.addresses(), self._last_address)
-            self._last_address = address
+            address = self._network.free_address(self._records.addresses(), self._records.last_address())
             name = secrets.token_hex(4)
             walls = Walls(
                 id=name,
@@ -278,36 +280,43 @@ class Sandboxes:
         process = self._started.get(running.id)
         if process is not None and process.pid == running.pid:
             code = process.poll()
-            return code if code is None or code >= 0 else 128 - code
-        if processes.alive(running.pid, running.start_time):
+        elif processes.alive(running.pid, running.start_time):
+            code = None
+        else:
+            code = launch.exit_code(self._place(running.id))
+            code = -signal.SIGKILL if code is None else code
+        if code is None:
             return None
-        code = launch.exit_code(self._place(running.id))
-        return 128 + signal.SIGKILL if code is None else code
+        # The server has ended, but pid 1 inside would wait for whatever it left behind.
+        processes.kill(running.child_pid, running.child_start_time, signal.SIGKILL)
+        return code if code >= 0 else 128 - code
 
     def _stop(self, running: Running, grace_s: float) -> None:
         if self._poll(running) is None and grace_s > 0:
             for server in processes.children(running.child_pid)[:1]:
                 if found := processes.stat(server):
                     processes.kill(server, found.start_time, signal.SIGTERM)
-            end = time.monotonic() + grace_s
-            while time.monotonic() < end and self._poll(running) is None:
-                time.sleep(0.02)
+            self._await_end(running, grace_s)
         self._kill(running.walls, running)
         self._clear(running.walls)
 
     def _kill(self, walls: Walls, running: Running | None) -> None:
         if running:
-            # pid 1 inside takes its whole namespace along, and SIGTERM means nothing to it.
+            # pid 1 inside takes its whole namespace along (SIGTERM means nothing to it), and the outer bwrap reaps it.
+            # Killed together they would leave a zombie to the host's init.
             processes.kill(running.child_pid, running.child_start_time, signal.SIGKILL)
+            self._await_end(running, 2)
         self._cgroups.kill(walls.cgroups)
-        process = self._started.pop(walls.id, None)
-        if process is not None:
+        if running:
+            self._await_end(running, 5)
+        if process := self._started.pop(walls.id, None):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
-        elif running:
-            end = time.monotonic() + 5
-            while time.monotonic() < end and processes.alive(running.pid, running.start_time):
-                time.sleep(0.02)
+
+    def _await_end(self, running: Running, timeout_s: float) -> None:
+        end = time.monotonic() + timeout_s
+        while time.monotonic() < end and self._poll(running) is None:
+            time.sleep(0.01)
 
     def _clear(self, walls: Walls) -> None:
         """Take the walls down; parts that are gone are fine, and one that resists does not keep the others up."""
