@@ -18,7 +18,7 @@ from mutirao.errors import MutiraoError, StoreError
 from mutirao.policy.version import PolicyVersion
 from mutirao.store.store import Store
 from mutirao.web.api import api_routes
-from mutirao.web.guard import BodyTooLarge, Guard
+from mutirao.web.guard import Guard
 from mutirao.web.hub import Hub, HubAway
 from mutirao.web.login import Login, LoginFailed, LoginNeeded
 from mutirao.web.page import Pages
@@ -119,8 +119,8 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
         log.error("%s", error)
         return answer(request, 503, "hub" if isinstance(error, HubAway) else "store")
 
-    async def broken(request: Request, error: Exception) -> Response:
-        return answer(request, 413 if isinstance(error, BodyTooLarge) else 500)
+    async def broken(request: Request, _error: Exception) -> Response:
+        return answer(request, 500)
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(RequestValidationError, invalid)

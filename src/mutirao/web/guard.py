@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 
+from fastapi import HTTPException
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,8 +34,11 @@ HEADERS = {
 }
 
 
-class BodyTooLarge(Exception):
+class BodyTooLarge(HTTPException):
     """A request carries more than any of our forms can."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
 
 
 class Guard:
@@ -74,7 +78,6 @@ class Guard:
         except Exception as error:
             if started:
                 raise
-            if not isinstance(error, BodyTooLarge):
-                log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed", scope["method"], scope["path"])
             response = await self.on_error(Request(scope), error)
             await response(scope, receive, headed)

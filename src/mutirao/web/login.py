@@ -41,10 +41,12 @@ class Visitor:
 
 def local_path(wanted: str, inside: str, otherwise: str) -> str:
     """`wanted` where it is a path of this host below `inside`, else `otherwise`: no redirect leaves the house."""
-    parts = urlsplit(wanted) if wanted.isprintable() and "\\" not in wanted else None
-    if parts is None or parts.scheme or parts.netloc or wanted.startswith("//"):
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:
         return otherwise
-    if not parts.path.startswith(inside) or ".." in parts.path.split("/"):
+    foreign = parts.scheme or parts.netloc or wanted.startswith("//") or "\\" in wanted or not wanted.isprintable()
+    if foreign or not parts.path.startswith(inside) or ".." in parts.path.split("/"):
         return otherwise
     return wanted
 

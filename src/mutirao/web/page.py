@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -58,8 +58,8 @@ def say(context: Context, text: str, /, **values: object) -> str:
 def when(context: Context, at: datetime) -> Markup:
     """A moment as people write it, in UTC; the script shows it in local time."""
     at = at.astimezone(UTC)
-    said = format_datetime(at, "d MMM yyyy, HH:mm", locale=context["lang"].replace("-", "_"))
-    return Markup('<time datetime="{}" data-local>{} UTC</time>').format(at.isoformat(), said)
+    said = format_date(at, "medium", locale=context["lang"].replace("-", "_"))
+    return Markup('<time datetime="{}" data-local>{}, {:%H:%M} UTC</time>').format(at.isoformat(), said, at)
 
 
 @pass_context
@@ -110,13 +110,12 @@ class Pages:
         """The language of the page that answers this request."""
         return language_of(request, self._default)
 
-    def render(
-        self, request: Request, name: str, status: int = 200, person: Person | None = None, **values: Any
-    ) -> HTMLResponse:
+    def render(self, request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
         """The page as an answer, with its language remembered where it was asked for."""
         lang = self.language(request)
         switch = tuple((tag, label, f"?{_with_lang(request, tag)}") for tag, label in LANGUAGES.items() if tag != lang)
         frame = replace(self._frame, here=request.url.path, switch=switch)
+        person: Person | None = getattr(request.state, "person", None)
         if person:
             frame = replace(frame, name=person.name, admin=person.admin)
         body = self._environment.get_template(name).render(lang=lang, frame=frame, **self._common, **values)

@@ -24,36 +24,34 @@ def page_routes(site: Site) -> APIRouter:
     """Every page of the service, for a router that carries its prefix."""
     router = APIRouter(include_in_schema=False)
     Member = Annotated[Visitor, Depends(site.member)]
-    Anyone = Annotated[Visitor | None, Depends(site.visitor_if_hub)]
+    greeted = [Depends(site.greet)]
 
-    @router.get("/")
-    def start(request: Request, visitor: Anyone) -> Response:
-        return site.page(request, "start.html", visitor)
+    @router.get("/", dependencies=greeted)
+    def start(request: Request) -> Response:
+        return site.pages.render(request, "start.html")
 
-    @router.get("/policy")
-    @router.get("/policy/{number:int}")
-    def policy(request: Request, visitor: Anyone, number: int | None = None) -> Response:
+    @router.get("/policy", dependencies=greeted)
+    @router.get("/policy/{number:int}", dependencies=greeted)
+    def policy(request: Request, number: int | None = None) -> Response:
         versions = site.versions()
         coming = [view for view in versions if view.standing is Standing.ANNOUNCED]
-        return site.page(
+        return site.pages.render(
             request,
             "policy.html",
-            visitor,
             policy=site.policy(site.lang(request), number),
             versions=versions,
             coming=coming,
             current=number is None,
         )
 
-    @router.get("/policy/{older:int}/diff/{newer:int}")
-    def policy_diff(request: Request, visitor: Anyone, older: int, newer: int) -> Response:
+    @router.get("/policy/{older:int}/diff/{newer:int}", dependencies=greeted)
+    def policy_diff(request: Request, older: int, newer: int) -> Response:
         lang = site.lang(request)
         before, after = site.policy(lang, older), site.policy(lang, newer)
         found = diff(site.policies[older], site.policies[newer])
-        return site.page(
+        return site.pages.render(
             request,
             "diff.html",
-            visitor,
             before=before,
             after=after,
             added=[view_clause(clause, lang) for clause in found.added],
@@ -64,10 +62,9 @@ def page_routes(site: Site) -> APIRouter:
     @router.get("/me")
     async def me(request: Request, visitor: Member) -> Response:
         name, lang = visitor.person.name, site.lang(request)
-        return site.page(
+        return site.pages.render(
             request,
             "me.html",
-            visitor,
             runtimes=await site.runtimes_of(name),
             notices=await run_in_threadpool(site.notices_of, name, lang),
             cases=await run_in_threadpool(site.cases_of, name, lang),
@@ -82,10 +79,9 @@ def page_routes(site: Site) -> APIRouter:
 
     def show_case(request: Request, visitor: Visitor, number: str, status: int, problem: str, reason: str) -> Response:
         case = site.case(number, visitor.person, site.lang(request))
-        return site.page(
+        return site.pages.render(
             request,
             "case.html",
-            visitor,
             status,
             case=case,
             mine=visitor.person.name == case.member,

@@ -1,6 +1,7 @@
 """What every route shares: store, policies, login, pages, and the questions they all ask."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -8,7 +9,6 @@ from urllib.parse import quote
 
 from fastapi import HTTPException, Request
 from sqlalchemy.orm import Session
-from starlette.responses import HTMLResponse
 
 from mutirao.cases.adoption import adoptions
 from mutirao.cases.record import cases_of, find_case, notices_of, record_of
@@ -59,19 +59,19 @@ class Site:
     prefix: str
 
     async def visitor(self, request: Request) -> Visitor | None:
-        """Who asks, None for nobody; FastAPI calls it once a request."""
-        return await self.login.visitor(request)
+        """Who asks, None for nobody; the frame around the page shows the name."""
+        visitor = await self.login.visitor(request)
+        request.state.person = visitor.person if visitor else None
+        return visitor
 
-    async def visitor_if_hub(self, request: Request) -> Visitor | None:
-        """Who asks on a public page, which must stay readable while the hub is away."""
-        try:
-            return await self.login.visitor(request)
-        except HubAway:
-            return None
+    async def greet(self, request: Request) -> None:
+        """Look who asks on a public page, which must stay readable while the hub is away."""
+        with suppress(HubAway):
+            await self.visitor(request)
 
     async def member(self, request: Request) -> Visitor:
         """Who asks; LoginNeeded for nobody."""
-        visitor = await self.login.visitor(request)
+        visitor = await self.visitor(request)
         if visitor is None:
             raise LoginNeeded
         return visitor
@@ -79,12 +79,6 @@ class Site:
     def lang(self, request: Request) -> str:
         """The language of the answer."""
         return self.pages.language(request)
-
-    def page(
-        self, request: Request, name: str, visitor: Visitor | None, status: int = 200, **values: Any
-    ) -> HTMLResponse:
-        """A page with the visitor's name in its frame."""
-        return self.pages.render(request, name, status, person=visitor.person if visitor else None, **values)
 
     def versions(self) -> list[VersionView]:
         """Every shipped version with its standing, oldest first."""
