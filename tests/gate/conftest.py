@@ -8,10 +8,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from tests.gate.house import SECRET, TOKEN, V1, Chp, MarkerJudge, OneActor, Tab, running_chp, running_jupyter
 
 from mutirao.gate.app import Gate, make_runner
 from mutirao.hub.proxy import GuardedProxy
+from tests.gate.house import SECRET, TOKEN, V1, Chp, MarkerJudge, OneActor, Tab, running_chp, running_jupyter
+from tests.gate.twin import TwinServer
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +50,12 @@ class Street:
     http: aiohttp.ClientSession
     gate_url: str
     added: list[str] = field(default_factory=list)
+    target: str = ""
 
     async def add(self, target: str, routespec: str = "/user/ana/", user: str = "ana", server: str = "") -> None:
         await self.proxy.add_route(routespec, target, {"user": user, "server_name": server})
         self.added.append(routespec)
+        self.target = target
 
     def url(self, path: str, prefix: str = "/user/ana/") -> str:
         return f"{self.chp.url}{prefix}{path}"
@@ -106,3 +109,12 @@ async def home(street: Street, jupyter: str) -> Street:
 @pytest.fixture(params=["", V1], ids=["default", "v1"])
 def wire(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest_asyncio.fixture
+async def twin(street: Street):
+    """A server in memory at /user/ana/."""
+    server = TwinServer()
+    async with serving(web.AppRunner(server.app(), access_log=None, shutdown_timeout=0.2)) as url:
+        await street.add(url)
+        yield server

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -262,3 +263,10 @@ def _has(messages: list[dict], ending: str) -> bool:
 
 def _is_idle(messages: list[dict]) -> bool:
     return "status idle" in kinds(messages)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for belongs to others
+            await asyncio.sleep(0.01)

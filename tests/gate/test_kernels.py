@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+
 from tests.gate.house import TOKEN, V1, execute, kinds, one, request_of
 
 
@@ -160,7 +161,7 @@ async def test_two_tabs_on_one_kernel_see_each_others_output_and_only_their_own_
 
 async def test_a_kernel_that_dies_in_mid_cell_is_reported_and_a_restart_goes_on(home, wire):
     async with home.kernel() as kernel, home.tab(kernel, wire) as tab:
-        await tab.send(execute("import os; os.kill(os.getpid(), 9)"))
+        await tab.send(execute("import os, time; time.sleep(0.5); os.kill(os.getpid(), 9)"))
         await tab.until("execute_input")
         while True:
             message = await tab.until("status")

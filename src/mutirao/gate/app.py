@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from ssl import SSLContext
@@ -12,6 +13,7 @@ from typing import Any
 from aiohttp import WSCloseCode, hdrs, web
 from multidict import CIMultiDict
 
+from mutirao.cases.notice import Notice
 from mutirao.errors import WireError
 from mutirao.gate.actor import query_token
 from mutirao.gate.announcement import SECRET_HEADER
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 100_000_000
 MAX_BODY_BYTES = 10_000_000
 JUDGE_TIMEOUT_S = 5.0
+ANNOUNCE_S = 2.0
 
 
 @dataclass(eq=False)
@@ -101,7 +104,11 @@ class Gate:
         except (WireError, ValueError) as error:
             return _problem(400, str(error))
         relays = [relay for relay in self._relays if relay.serves(owner, server)]
-        await asyncio.gather(*(relay.announce(notice) for relay in relays), return_exceptions=True)
+        telling = [asyncio.create_task(_tell(relay, notice)) for relay in relays]
+        if telling:
+            # Not cancelled after the wait: a client that reads too slowly still gets it, and the relay's own
+            # sending shares what a cancelled send would cancel.
+            await asyncio.wait(telling, timeout=ANNOUNCE_S)
         return web.json_response({"told": len(relays)})
 
     def _executions(self) -> Executions:
@@ -207,6 +214,11 @@ async def _nobody_on_error(resolving: Awaitable[str | None]) -> str | None:
     except Exception:
         log.exception("Who runs the cells of a connection could not be found out.")
         return None
+
+
+async def _tell(relay: Relay, notice: Notice) -> None:
+    with suppress(ConnectionError):
+        await relay.announce(notice)
 
 
 def _wants_websocket(request: web.Request) -> bool:

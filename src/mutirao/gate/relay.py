@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,8 +30,12 @@ log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 1 << 20
 _CLOSE_S = 3.0
+_LINGER_S = 2.0
+_LOOK_S = 5.0
 _MOST_RUNNING = 200
 _REASON_BYTES = 123
+# What aiohttp closes with by itself when a client's frame can't be read.
+_UNREADABLE = (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT)
 _DATA = (WSMsgType.TEXT, WSMsgType.BINARY)
 _REMEMBERED = ("execute_input", "execute_reply", "input_request", "kernel_info_reply")
 # Codes that a close frame may not carry (RFC 6455, 7.4.1), and what is said instead.
@@ -63,13 +68,30 @@ class ClientSocket(web.WebSocketResponse[bool]):
             decode_text=False,
             timeout=_CLOSE_S,
         )
+        self.lingers = False
         self.too_big = f"A message is larger than {max_message_bytes} bytes: upload data as a file instead."
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
-        """Close the websocket."""
-        if code == WSCloseCode.MESSAGE_TOO_BIG and not message:
-            message = self.too_big.encode()[:_REASON_BYTES]
-        return await super().close(code=code, message=message, drain=drain)
+        """Close the websocket; after a frame that can't be read, what the client still sends is discarded.
+
+        Closing the connection at once would answer those bytes with a reset, which overtakes the close frame.
+        """
+        if code not in _UNREADABLE or message or self._writer is None or self._closed:
+            return await super().close(code=code, message=message, drain=drain)
+        reason = self.too_big if code == WSCloseCode.MESSAGE_TOO_BIG else "A frame breaks the websocket protocol."
+        self._set_closed()
+        self.lingers = True
+        with suppress(ConnectionError):
+            await self._writer.close(code, reason)
+        return True
+
+    @property
+    def leaving(self) -> bool:
+        """True where the connection is closed but holds bytes that the client never read."""
+        if self._writer is None:
+            return False
+        transport = self._writer.transport
+        return transport.is_closing() and transport.get_write_buffer_size() > 0
 
     def abort(self) -> None:
         """Drop the connection with whatever it still holds."""
@@ -116,7 +138,7 @@ class Relay:
 
     async def run(self) -> End:
         """Relay until a side ends, then close the other with the same code."""
-        pumps = [asyncio.create_task(pump) for pump in (self._to_kernel(), self._to_client())]
+        pumps = [asyncio.create_task(pump) for pump in (self._to_kernel(), self._to_client(), self._left())]
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             end = next(iter(done)).result()
@@ -144,6 +166,10 @@ class Relay:
             _in_time(self._upstream.close(code=end.code, message=message), self._upstream.abort),
             _in_time(self._client.close(code=end.code, message=message), self._client.abort),
         )
+        if self._client.lingers:
+            await asyncio.sleep(_LINGER_S)
+        if self._client.leaving:
+            self._client.abort()
 
     async def _to_kernel(self) -> End:
         while True:
@@ -181,6 +207,15 @@ class Relay:
                     return self._upstream_end(received)
             except ConnectionError:
                 return End(WSCloseCode.GOING_AWAY, "The client went away.")
+
+    async def _left(self) -> End:
+        """Ends when the client is gone although the socket still holds what it never read.
+
+        asyncio tells nobody about such an end before everything is written, and nobody reads any more.
+        """
+        while not self._client.leaving:  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(_LOOK_S)
+        return End(WSCloseCode.GOING_AWAY, "The client went away.")
 
     async def _from_client(self, frame: Frame) -> End | None:
         """Pass one message on, or answer it in the kernel's stead; an End where it breaks the protocol."""

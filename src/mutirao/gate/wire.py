@@ -117,7 +117,7 @@ def glance(frame: Frame, wire: Wire) -> str:
     never for what it decides.
     """
     head = frame.data[:_GLANCE_BYTES]
-    if wire is Wire.V1 and len(head) >= 24:
+    if wire is Wire.V1 and len(head) >= 32:
         start, stop = struct.unpack_from("<QQ", head, 16)
         head = frame.data[start : min(stop, start + _GLANCE_BYTES)]
     found = _MSG_TYPE.search(head)

@@ -1,0 +1,111 @@
+"""Cells that come by HTTP (jupyter-server-nbmodel)."""
+
+import json
+from http.cookies import SimpleCookie
+
+import pytest
+
+from tests.gate.house import TOKEN
+
+AUTH = {"Authorization": f"token {TOKEN}"}
+
+
+async def post(street, body: object, action: str = "execute", headers: dict | None = None, method: str = "POST"):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = AUTH if headers is None else headers
+    async with street.http.request(method, street.url(f"api/kernels/k-1/{action}"), data=data, headers=headers) as got:
+        return got.status, await got.json(), got.headers
+
+
+async def test_an_allowed_cell_passes_with_its_body_untouched(street, twin):
+    body = b'{ "code" : "\\u0031", "metadata": {"cell_id": "x"} }'
+    status, answer, headers = await post(street, body)
+    assert (status, answer, headers["X-From"]) == (202, {"ok": True}, "the server")
+    probe, sent = twin.requests
+    assert (probe.method, probe.raw_path, probe.body) == ("GET", "/user/ana/api/kernels/k-1", b"")
+    assert (sent.method, sent.body) == ("POST", body)
+    (cell,) = street.judge.saw
+    assert (cell.code, cell.via, cell.kernel, cell.actor) == ("1", "execute", "k-1", "ana")
+
+
+@pytest.mark.parametrize("word", ["stop", "hold"])
+async def test_a_cell_that_is_not_run_gets_403_with_the_whole_notice(street, twin, word):
+    status, answer, _ = await post(street, {"code": f"please {word}"})
+    assert (status, answer["reason"], answer["case"]) == (403, "NotRun", "M-2026-000007")
+    assert "/services/mutirao/case/M-2026-000007" in answer["notice"]
+    assert [request.method for request in twin.requests] == ["GET"]
+
+
+async def test_a_warned_cell_runs_and_names_its_case(street, twin):
+    status, _, headers = await post(street, {"code": "please warn"})
+    assert (status, headers["Mutirao-Case"]) == (202, "M-2026-000007")
+    assert twin.requests[-1].method == "POST"
+
+
+async def test_an_answer_to_stdin_is_judged(street, twin):
+    assert (await post(street, {"input": "please stop"}, "input"))[0] == 403
+    assert (await post(street, {"input": "ana"}, "input"))[0] == 202
+    assert [cell.via for cell in street.judge.saw] == ["input_reply", "input_reply"]
+
+
+@pytest.mark.parametrize("word", ["break", "doze"])
+async def test_a_cell_that_cannot_be_judged_is_refused(street, twin, word):
+    status, answer, _ = await post(street, {"code": f"please {word}"})
+    assert (status, answer["case"]) == (403, None)
+    assert "could not be checked" in answer["notice"]
+
+
+UNREADABLE = {
+    "no source": ({}, 400, "'code'"),
+    "a document's cell instead of source": ({"metadata": {"document_id": "d", "cell_id": "c"}}, 400, "'code'"),
+    "source is null": ({"code": None}, 400, "'code'"),
+    "source is a list": ({"code": ["a"]}, 400, "'code'"),
+    "a list": ([], 400, "'code'"),
+    "empty": (b"", 400, "broken"),
+    "not JSON": (b"code=1", 400, "broken"),
+    "source twice": (b'{"code": "1", "code": "please stop"}', 400, "twice"),
+    "UTF-16": ('{"code": "1"}'.encode("utf-16"), 400, "UTF-8"),
+    "too large": ({"code": "#" * 200_000}, 413, "too large"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "says"), UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_a_body_without_readable_source_is_refused_with_a_notice(street, twin, body, status, says, method):
+    got, answer, _ = await post(street, body, method=method)
+    assert got == status
+    assert says in answer["message"]
+    assert "Not run" in answer["notice"]
+    assert twin.requests == []
+    assert street.judge.saw == []
+
+
+async def test_a_compressed_body_is_refused(street, twin):
+    assert (await post(street, b"\x1f\x8b", headers={**AUTH, "Content-Encoding": "gzip"}))[0] == 400
+    assert twin.requests == []
+
+
+async def test_a_stranger_gets_the_servers_refusal_and_no_case_for_the_member(street, twin):
+    status, answer, headers = await post(street, {"code": "please stop"}, headers={})
+    assert (status, answer, headers["X-From"]) == (403, {"message": "Forbidden"}, "the server")
+    assert street.judge.saw == []
+    assert street.actors.asked == []
+
+
+async def test_another_sites_page_cannot_frame_a_member_with_their_cookie(street, twin):
+    cookie = {"Cookie": SimpleCookie({"session": "good"}).output(header="").strip()}
+    status, _, _ = await post(street, {"code": "please stop"}, headers={**cookie, "Origin": "https://evil.example"})
+    assert status == 403
+    assert street.judge.saw == []
+    same = street.chp.url
+    assert (await post(street, {"code": "1"}, headers={**cookie, "Origin": same}))[0] == 202
+
+
+async def test_a_get_of_the_active_executions_passes(street, twin):
+    async with street.http.get(street.url("api/kernels/k-1/execute"), headers=AUTH) as answer:
+        assert answer.status == 200
+    assert street.judge.saw == []
+
+
+async def test_a_trailing_slash_hides_nothing(street, twin):
+    assert (await post(street, {"code": "please stop"}, "execute/"))[0] == 403
