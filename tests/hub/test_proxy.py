@@ -1,0 +1,269 @@
+"""The guarded proxy: in memory for the order of things, and as a real configurable-http-proxy for names and hosts."""
+
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from aiohttp import web
+from jupyterhub.proxy import Proxy
+
+from mutirao.errors import ConfigError
+from mutirao.gate.route import RouteError, locate, twin_spec
+from mutirao.hub.proxy import Guarded, GuardedProxy
+from tests.gate.conftest import serving
+from tests.gate.house import SECRET, running_chp
+
+GATE = "http://127.0.0.1:9"
+SERVER = {"user": "ana", "server_name": ""}
+SPEC, TWIN = "/user/ana/", "/user/ana/api/kernels/"
+TARGET = "http://127.0.0.1:4000"
+HUB = SimpleNamespace(routespec="/hub/", host="http://127.0.0.1:8081")
+
+
+class MemoryProxy(Proxy):
+    """Keeps routes in a dictionary and writes down what was done; fails where it is told to."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.routes: dict[str, dict] = {}
+        self.done: list[tuple[str, str]] = []
+        self.fails_at: tuple[str, str] | None = None
+
+    async def add_route(self, routespec, target, data):
+        self._do("add", routespec)
+        self.routes[routespec] = {"routespec": routespec, "target": target, "data": dict(data)}
+
+    async def delete_route(self, routespec):
+        self._do("delete", routespec)
+        self.routes.pop(routespec, None)
+
+    async def get_all_routes(self):
+        return {spec: {**route, "data": dict(route["data"])} for spec, route in self.routes.items()}
+
+    def _do(self, what: str, routespec: str) -> None:
+        if self.fails_at == (what, routespec):
+            raise OSError("the proxy is away")
+        self.done.append((what, routespec))
+
+
+class GuardedMemoryProxy(Guarded, MemoryProxy):
+    """The mixin over the proxy in memory."""
+
+
+def spawner(spec: str = SPEC, target: str = TARGET, ready: bool = True, pending: object = None) -> SimpleNamespace:
+    server = SimpleNamespace(host=target)
+    return SimpleNamespace(proxy_spec=spec, server=server, ready=ready, pending=pending, _log_name="ana")
+
+
+def users(*spawners: SimpleNamespace) -> dict:
+    names = {"" if number == 0 else f"s{number}": one for number, one in enumerate(spawners)}
+    return {1: SimpleNamespace(name="ana", spawners=names)}
+
+
+@pytest.fixture
+def proxy() -> GuardedMemoryProxy:
+    return GuardedMemoryProxy(gate_url=GATE, gate_secret=SECRET, app=SimpleNamespace(hub=HUB), hub=HUB)
+
+
+async def test_the_twin_comes_first_and_goes_last(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    await proxy.delete_route(SPEC)
+    assert proxy.done == [("add", TWIN), ("add", SPEC), ("delete", SPEC), ("delete", TWIN)]
+
+
+async def test_the_twin_leads_to_the_gate_which_reads_the_server_from_it(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    target = proxy.routes[TWIN]["target"]
+    place = locate(target.removeprefix(GATE) + "/user/ana/api/kernels/k/channels", SECRET)
+    assert (place.route.target, place.route.user, place.route.server) == (TARGET, "ana", "")
+
+
+@pytest.mark.parametrize("data", [{"hub": True}, {"service": "mutirao"}, {"extra": True}, {"user": "ana"}, {}, None])
+async def test_only_members_servers_get_a_twin(proxy, data):
+    await MemoryProxy.add_route(proxy, "/other/", TARGET, {})
+    proxy.done.clear()
+    await proxy.add_route("/services/x/", TARGET, data)
+    await proxy.delete_route("/services/x/")
+    assert proxy.done == [("add", "/services/x/"), ("delete", "/services/x/")]
+
+
+async def test_the_hub_sees_its_routes_without_twins(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    await proxy.add_route("/", "http://127.0.0.1:8081", {"hub": True})
+    assert set(await proxy.get_all_routes()) == {SPEC, "/"}
+    route = await proxy.get_route(SPEC)
+    assert (route["target"], route["data"]["user"]) == (TARGET, "ana")
+
+
+@pytest.mark.parametrize(
+    ("own", "twin", "seen"),
+    [
+        ("2026-11-22T10:00:00.000Z", "2026-11-22T11:00:00.000Z", "2026-11-22T11:00:00.000Z"),
+        ("2026-11-22T11:00:00.000Z", "2026-11-22T10:00:00.000Z", "2026-11-22T11:00:00.000Z"),
+        (None, "2026-11-22T10:00:00.000Z", "2026-11-22T10:00:00.000Z"),
+        ("2026-11-22T10:00:00.000Z", None, "2026-11-22T10:00:00.000Z"),
+        (None, None, None),
+    ],
+)
+async def test_the_later_activity_of_both_counts(proxy, own, twin, seen):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    for spec, time in ((SPEC, own), (TWIN, twin)):
+        if time:
+            proxy.routes[spec]["data"]["last_activity"] = time
+    assert (await proxy.get_all_routes())[SPEC]["data"].get("last_activity") == seen
+
+
+async def test_a_server_whose_twin_is_gone_is_not_seen_and_the_hub_repairs_both(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    del proxy.routes[TWIN]
+    assert SPEC not in await proxy.get_all_routes()
+    await proxy.check_routes(users(spawner()), {})
+    assert SPEC in await proxy.get_all_routes()
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:4000", "http://elsewhere/r/x.y"])
+async def test_a_twin_that_leads_elsewhere_is_as_good_as_none(proxy, target):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    proxy.routes[TWIN]["target"] = target
+    assert SPEC not in await proxy.get_all_routes()
+    await proxy.check_routes(users(spawner()), {})
+    assert proxy.routes[TWIN]["target"].startswith(f"{GATE}/r/")
+
+
+async def test_a_new_secret_makes_every_twin_new(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    before = proxy.routes[TWIN]["target"]
+    proxy.gate_secret = "another"
+    await proxy.check_routes(users(spawner()), {})
+    assert proxy.routes[TWIN]["target"] != before
+    assert SPEC in await proxy.get_all_routes()
+
+
+async def test_a_server_that_moved_is_followed_by_its_twin(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    await proxy.check_routes(users(spawner(target="http://127.0.0.1:4001")), {})
+    assert (await proxy.get_all_routes())[SPEC]["target"] == "http://127.0.0.1:4001"
+
+
+@pytest.mark.parametrize("left", [SPEC, TWIN])
+async def test_half_a_route_that_nobody_wants_is_deleted(proxy, left):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    proxy.routes = {left: proxy.routes[left]}
+    await proxy.check_routes(users(spawner(ready=False)), {})
+    assert set(proxy.routes) & {SPEC, TWIN} == set()
+
+
+@pytest.mark.parametrize("left", [SPEC, TWIN])
+async def test_half_a_route_of_a_server_that_starts_is_left_alone(proxy, left):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    proxy.routes = {left: proxy.routes[left]}
+    await proxy.check_routes(users(spawner(ready=False, pending="spawn")), {})
+    assert left in proxy.routes
+
+
+async def test_a_server_never_stands_without_its_twin_when_adding_fails(proxy):
+    proxy.fails_at = ("add", TWIN)
+    with pytest.raises(OSError, match="away"):
+        await proxy.add_route(SPEC, TARGET, SERVER)
+    assert proxy.routes == {}
+
+
+async def test_a_twin_outlives_a_server_whose_deletion_fails(proxy):
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    proxy.fails_at = ("delete", SPEC)
+    with pytest.raises(OSError, match="away"):
+        await proxy.delete_route(SPEC)
+    assert set(proxy.routes) == {SPEC, TWIN}
+
+
+@pytest.mark.parametrize("trait", ["gate_url", "gate_secret"])
+async def test_a_missing_setting_is_named(proxy, trait):
+    setattr(proxy, trait, "")
+    with pytest.raises(ConfigError, match=rf"{trait} is empty.*MUTIRAO_{trait.upper()}"):
+        await proxy.add_route(SPEC, TARGET, SERVER)
+    assert proxy.routes == {}
+
+
+def test_the_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("MUTIRAO_GATE_URL", "http://gate:1")
+    monkeypatch.setenv("MUTIRAO_GATE_SECRET", "s")
+    proxy = GuardedProxy(should_start=True)
+    assert (proxy.gate_url, proxy.gate_secret) == ("http://gate:1", "s")
+
+
+NAMES = ["ana", "üser", "a@b.org", "a+b", "a b", "a%b", "x" * 255, "🦜" * 100, "o'neil", "..x", "a&b=c?d#e"]
+
+
+def escaped(name: str) -> str:
+    return quote(name, safe="@~")
+
+
+async def paths_seen(*, chp_options: tuple[str, ...] = (), host: str = ""):
+    """Ask for each name's kernels through a real proxy; gives what the gate read from the request."""
+    found: dict[str, object] = {}
+
+    async def gate(request: web.Request) -> web.Response:
+        try:
+            place = locate(request.raw_path, SECRET)
+        except RouteError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({"user": place.route.user, "server": place.route.server, "tail": place.tail})
+
+    async def server(request: web.Request) -> web.Response:
+        return web.json_response({"server itself": request.raw_path})
+
+    with running_chp(*chp_options) as chp:
+        async with (
+            serving(web.AppRunner(one_handler(gate), max_line_size=65536, access_log=None)) as gate_url,
+            serving(web.AppRunner(one_handler(server), max_line_size=65536, access_log=None)) as target,
+            aiohttp.ClientSession() as http,
+        ):
+            proxy = GuardedProxy(
+                api_url=chp.api_url,
+                auth_token=chp.auth_token,
+                should_start=False,
+                gate_url=gate_url,
+                gate_secret=SECRET,
+                host_routing=bool(host),
+            )
+            for name in NAMES:
+                for server_name in ("", "gpu"):
+                    spec = f"{host}/user/{escaped(name)}/" + (f"{server_name}/" if server_name else "")
+                    await proxy.add_route(spec, target, {"user": name, "server_name": server_name})
+            seen = await proxy.get_all_routes()
+            for name in NAMES:
+                for server_name in ("", "gpu"):
+                    prefix = f"/user/{escaped(name)}/" + (f"{server_name}/" if server_name else "")
+                    for path in ("api/kernels/k/channels?x=1", "api/contents"):
+                        url = aiohttp.client.URL(f"{chp.url}{prefix}{path}", encoded=True)
+                        async with http.get(url, headers={"Host": host or "x"}) as answer:
+                            found[f"{name}|{server_name}|{path}"] = await answer.json()
+                    spec = f"{host}{prefix}"
+                    assert spec in seen
+                    assert "last_activity" in seen[spec]["data"]
+                    await proxy.delete_route(spec)
+            assert await proxy.get_all_routes() == {}
+            assert await super(Guarded, proxy).get_all_routes() == {}
+    return found
+
+
+def one_handler(handler) -> web.Application:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handler)
+    return app
+
+
+@pytest.mark.parametrize("host", ["", "hub.example"], ids=["paths", "subdomains"])
+async def test_kernels_lead_to_the_gate_and_all_else_to_the_server_whatever_the_name(host):
+    options = ("--host-routing",) if host else ()
+    found = await paths_seen(chp_options=options, host=host)
+    for name in NAMES:
+        for server in ("", "gpu"):
+            kernels = found[f"{name}|{server}|api/kernels/k/channels?x=1"]
+            assert kernels == {"user": name, "server": server, "tail": "api/kernels/k/channels"}
+            assert list(found[f"{name}|{server}|api/contents"]) == ["server itself"]
+
+
+def test_a_twins_routespec_is_its_servers_with_the_kernels_behind():
+    assert twin_spec(SPEC) == TWIN
