@@ -30,6 +30,7 @@ _FETCHERS = {
     "torch.hub.download_url_to_file", "torch.hub.load_state_dict_from_url", "load_file_from_url",
     "gdown.cached_download",
 }  # fmt: skip
+_MODE = re2.compile(r"^(?:mode=)?\w*[wax+]")
 _PAGES = {"Javascript", "HTML", "eval_js", "display_javascript", "display_html", "execute_script"}
 _SPEAKING = {
     "print", "pprint", "display", "Markdown", "Latex", "len", "str", "repr", "input", "format", "warn", "info", "debug",
@@ -195,7 +196,7 @@ class _Walk:
             self.sink.fact(
                 Kind.WRITES, (source(node.func.value) if isinstance(node.func, ast.Attribute) else "",), text, line
             )
-        elif name == "open" and words:
+        elif name == "open" and words and _MODE.search(" ".join(words[1:3])):
             self.sink.fact(Kind.WRITES, (words[0].lower(),), "", line)
 
     @staticmethod

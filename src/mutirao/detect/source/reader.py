@@ -57,6 +57,7 @@ class _Reader:
         self.characters = MOST_CHARACTERS
         self.commands = MOST_COMMANDS
         self.deferred = False
+        self.seen: set[tuple[str, bool]] = set()
 
     def fact(self, kind: Kind, names: Sequence[str], text: str, line: int) -> None:
         self.facts.add(Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), line, self.deferred))
@@ -100,8 +101,9 @@ class _Reader:
             self.deferred, self.folder = before, folder
 
     def python(self, text: str, line: int) -> None:
-        if not self._affords(text):
+        if (text, self.deferred) in self.seen or not self._affords(text):
             return
+        self.seen.add((text, self.deferred))
         self.depth += 1
         try:
             text = _clean(text)
