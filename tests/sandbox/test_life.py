@@ -39,7 +39,9 @@ def standing(mark: str) -> dict[str, list[str]]:
         "loops": [line for line in loops.splitlines() if mark in line],
         "routes": [line for line in routes.splitlines() if mark in line],
         "addresses": [line for line in addresses.splitlines() if mark in line],
-        "run": [f"{top}/{name}" for top, _, names in os.walk("/run/mutirao") for name in ("", *names) if mark in top + name],
+        "run": [
+            f"{top}/{name}" for top, _, names in os.walk("/run/mutirao") for name in ("", *names) if mark in top + name
+        ],
     }
 
 
@@ -208,6 +210,21 @@ def test_a_service_that_comes_back_finds_its_runtimes(own: House, tmp_path: Path
     own.run(later.stop(third, 0))
     own.run(later.stop(kept.running, 0))
     assert not any(standing(kept.running.id).values())
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.005, 0.02, 0.04])
+def test_a_start_that_nobody_waits_for_any_more_is_undone(own: House, delay_s: float) -> None:
+    async def give_up() -> None:
+        task = asyncio.create_task(own.sandboxes.start(spec("ada", argv=SLEEPER)))
+        await asyncio.sleep(delay_s)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    own.run(give_up())
+    place = Path("/run/mutirao") / own.sandboxes.instance
+    until(lambda: not [*place.glob("*.json"), *place.glob("runtime-*")], "it is taken down")
+    assert not of_uids(310_000, 310_049)
 
 
 def test_walls_of_a_service_that_died_half_way_are_swept(own: House, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Where a runtime can connect to, and who can connect to it; the outside is a namespace of the tests' own."""
 
 import asyncio
+import errno
 import json
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mutirao.errors import SandboxError
+from mutirao.sandbox import firewall
 from mutirao.sandbox.network import Network
 from mutirao.sandbox.spec import NetworkPolicy
 from tests.sandbox.house import (
@@ -239,6 +241,37 @@ def test_a_subnet_that_the_machine_uses_is_refused() -> None:
     network = Network("10.99.0.0/16", "test")
     with pytest.raises(SandboxError, match=r"in use on this machine: .*10\.99\.7\.[01]"):
         network.prepare()
+
+
+def test_a_filter_that_was_flushed_is_mended(house: House) -> None:
+    alone = house.start("alone")
+    table = f"mutirao_{house.sandboxes.instance}"
+    assert house.run(house.sandboxes.mend()) is False
+    subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+    assert house.run(house.sandboxes.mend()) is True
+    assert alone.answers()
+    assert alone.connects(OUTSIDE, 443).startswith("hello")
+    assert alone.connects(OUTSIDE, 22).startswith("ConnectionRefusedError")
+    subprocess.run(["nft", "delete", "table", "inet", table], check=True)
+    second = house.start("second")
+    assert second.connects(PRIVATE, 443).startswith("ConnectionRefusedError")
+    assert alone.connects(OUTSIDE, 443).startswith("hello")
+    for one in (alone, second):
+        house.run(house.sandboxes.stop(one.running, 0))
+
+
+def test_nobody_can_fill_the_machines_table_of_connections(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall, "CONNECTIONS", 5)
+    house.run(house.sandboxes.prepare())
+    crowd = house.start("crowd")
+    answers = crowd(
+        "import socket\nkept, result = [], []\nfor _ in range(12):\n"
+        f"    s = socket.socket()\n    result.append(s.connect_ex(('{OUTSIDE}', 443)))\n    kept.append(s)"
+    )
+    monkeypatch.undo()
+    house.run(house.sandboxes.prepare())
+    house.run(house.sandboxes.stop(crowd.running, 0))
+    assert answers == [0] * 5 + [errno.ECONNREFUSED] * 7
 
 
 def test_forwarding_serves_runtimes_alone(house: House) -> None:

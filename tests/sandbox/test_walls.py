@@ -288,6 +288,23 @@ result = os.waitpid(pid, 0)[1]
     assert guest(traced) == 0
 
 
+def test_the_server_holds_no_file_of_the_host_but_its_log(guest: Guest) -> None:
+    found = guest("import os; result = {n: os.readlink(f'/proc/1/fd/{n}') for n in os.listdir('/proc/1/fd')}")
+    assert {int(number) for number in found} <= {0, 1, 2} | {
+        int(number)
+        for number, target in found.items()
+        if target.startswith(("anon_inode:[eventfd]", "anon_inode:[signalfd]"))
+    }
+    fresh = guest(
+        "import subprocess; result = subprocess.run(['ls', '/proc/self/fd'], capture_output=True, text=True).stdout"
+    )
+    assert fresh.split() == ["0", "1", "2", "3"], "the fourth is the listing itself"
+
+
+def test_a_crash_sends_nothing_to_the_hosts_handler(guest: Guest) -> None:
+    assert max(guest("import resource as r; result = list(r.getrlimit(r.RLIMIT_CORE))")) <= 1
+
+
 def test_shared_memory_and_semaphores_work_and_are_private(guest: Guest, neighbour: Guest) -> None:
     guest("from multiprocessing.shared_memory import SharedMemory as S; S(name='x', create=True, size=10).close()")
     assert fails(neighbour, "import os; os.stat('/dev/shm/x')") == errno.ENOENT

@@ -32,6 +32,9 @@ REFUSED = (
 )
 """What is not the public internet (RFC 6890), apart from the ranges that documentation may use."""
 
+CONNECTIONS = 2000
+"""How many connections to the outside one runtime may have at once."""
+
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 _RULES = """
@@ -41,6 +44,7 @@ table inet {table} {{
     set refused {{ type ipv4_addr; flags interval; elements = {{ {refused} }}; }}
     set outside {{ type ifname; {outside} }}
     set hub {{ type inet_service; {hub} }}
+    {counted}
     set senders {{ type ifname . ipv4_addr; }}
     set servers {{ type ifname . inet_service; }}
     set resolvers {{ type ifname . ipv4_addr; }}
@@ -70,6 +74,7 @@ table inet {table} {{
         iifname . ip saddr != @senders drop
         oifname "{all}" jump refuse
         ct state established,related accept
+        {crowd}
         iifname . ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept
         iifname . ip daddr . tcp dport @allowed accept
         ip daddr @refused jump refuse
@@ -134,14 +139,21 @@ class Firewall:
             "ours": f"{self._interfaces}*",
             "all": f"{PREFIX}*",
         }
-        nat = _NAT.format(subnet=self._subnet, all=values["all"])
-        try:
-            nft(_RULES.format(**values, nat=nat))
-            self.nat = True
-        except SandboxError:
-            # A kernel without NAT still serves where the network knows the way back to the subnet.
-            nft(_RULES.format(**values, nat=""))
-            self.nat = False
+        parts = {
+            "nat": _NAT.format(subnet=self._subnet, all=values["all"]),
+            "counted": "set counted { type ipv4_addr; flags dynamic; size 65535; }",
+            # The table of connections is the whole machine's: nobody may fill it.
+            "crowd": f"ct state new add @counted {{ ip saddr ct count over {CONNECTIONS} }} jump refuse",
+        }
+        # Older kernels can't count connections. One without NAT still serves where the network routes the subnet back.
+        for missing in ((), ("counted", "crowd"), ("nat",), ("nat", "counted", "crowd")):
+            try:
+                nft(_RULES.format(**values, **{name: "" if name in missing else part for name, part in parts.items()}))
+                self.nat = "nat" not in missing
+                break
+            except SandboxError:
+                if len(missing) == len(parts):
+                    raise
         if not router:
             self._was.parent.mkdir(parents=True, exist_ok=True)
             self._was.write_text("0")
@@ -152,6 +164,10 @@ class Firewall:
                     f"{FORWARD} can't be set to 1 ({error.strerror}): runtimes would have no network. "
                     "Set net.ipv4.ip_forward=1 on the machine."
                 ) from error
+
+    def stands(self) -> bool:
+        """Whether the table is loaded."""
+        return self._stands(self.table)
 
     def admit(self, interface: str, address: str, port: int, policy: NetworkPolicy, resolvers: tuple[str, ...]) -> None:
         """Enter a runtime into the sets."""

@@ -52,11 +52,15 @@ class Homes:
             syscalls.mount(str(directory), str(target), flags=syscalls.MS_BIND)
             syscalls.mount("none", str(target), flags=flags)
             return target
-        if not image.exists():
-            self._make(image, uid, disk_mb)
-        elif image.stat().st_size < disk_mb << 20:
-            self._grow(image, disk_mb)
-        self._mount(image, target)
+        try:
+            if not image.exists():
+                self._make(image, uid, disk_mb)
+            elif image.stat().st_size < disk_mb << 20:
+                self._grow(image, disk_mb)
+            self._mount(image, target)
+        except SandboxError:
+            target.rmdir()
+            raise
         # The image's root is a mount point here, so nothing that a member does inside can lead these two elsewhere.
         with contextlib.suppress(OSError):
             (target / "lost+found").rmdir()

@@ -21,27 +21,23 @@ from mutirao.sandbox.spec import ReadOnly, Running, RuntimeSpec, Walls
 START_S = 10.0
 ROOT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
-_ENTER = (
-    'ulimit -c 0; ulimit -n "$1"; shift; '
-    'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; '
-    'exec "$@"'
-)
+_ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
 
 
 def launch(
-    walls: Walls, spec: RuntimeSpec, place: Path, shown: tuple[ReadOnly, ...]
+    walls: Walls, spec: RuntimeSpec, place: Path, status: Path, shown: tuple[ReadOnly, ...]
 ) -> tuple[Running, subprocess.Popen[bytes]]:
     """Start the server of `spec`; returns once its program runs. SandboxError if it ends before.
 
-    `place`: the runtime's directory, which holds its etc/ and gets log and status. `shown`: what is mounted
-    read-only, from where the member's uid can look it up.
+    `place`: the runtime's directory, which holds its etc/ and gets its log. `status`: file for the exit code. `shown`:
+    what is mounted read-only, from where the member's uid can look it up.
     """
     with contextlib.ExitStack() as stack:
         info_read, info_write = os.pipe()
         stack.callback(os.close, info_read)
         info = stack.enter_context(os.fdopen(info_write, "wb"))
         calls = stack.enter_context(_memory("seccomp", seccomp.program()))
-        status = stack.enter_context((place / "status").open("ab"))
+        report = stack.enter_context(status.open("ab"))
         log = stack.enter_context((place / "log").open("ab"))
         words = profile.options(
             spec,
@@ -49,7 +45,7 @@ def launch(
             home=Path(walls.home),
             read_only=shown,
             info=info.fileno(),
-            status=status.fileno(),
+            status=report.fileno(),
             seccomp=calls.fileno(),
         )
         options = stack.enter_context(_memory("options", b"".join(os.fsencode(word) + b"\0" for word in words)))
@@ -58,7 +54,7 @@ def launch(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(info.fileno(), status.fileno(), calls.fileno(), options.fileno()),
+            pass_fds=(info.fileno(), report.fileno(), calls.fileno(), options.fileno()),
             env=ROOT_ENV,
             cwd="/",
             umask=0o022,
@@ -85,10 +81,10 @@ def launch(
     return running, process
 
 
-def exit_code(place: Path) -> int | None:
+def exit_code(status: Path) -> int | None:
     """The server's exit code as bubblewrap wrote it down; None if it was killed before it could."""
     with contextlib.suppress(OSError):
-        for line in (place / "status").read_text().splitlines():
+        for line in status.read_text().splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 return int(json.loads(line)["exit-code"])
     return None
@@ -99,16 +95,24 @@ class _Ended(Exception):
 
 
 def _command(walls: Walls, spec: RuntimeSpec, options: int) -> list[str]:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = spec.limits.open_files if hard == resource.RLIM_INFINITY else min(spec.limits.open_files, hard)
+    files = _at_most(resource.RLIMIT_NOFILE, spec.limits.open_files)
+    # One byte, not none: that alone keeps a crash from being piped to the host's handler (see core(5)).
+    core = _at_most(resource.RLIMIT_CORE, 1)
     uid = str(walls.uid)
     return [
-        *("/bin/sh", "-c", _ENTER, "mutirao", str(files)),
+        *("/bin/sh", "-c", _ENTER, "mutirao"),
         *(f"{group}/cgroup.procs" for group in walls.cgroups),
-        *("--", "nsenter", f"--net={walls.netns}", "--"),
+        *("--", "prlimit", f"--core={core}:{core}", f"--nofile={files}:{files}", "--"),
+        *("nsenter", f"--net={walls.netns}", "--"),
         *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"),
         *("bwrap", "--args", str(options), "--", *spec.argv),
     ]
+
+
+def _at_most(kind: int, wanted: int) -> int:
+    """`wanted`, or the hard limit where that is lower: without CAP_SYS_RESOURCE it can't be raised."""
+    hard = resource.getrlimit(kind)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _child(descriptor: int) -> int:

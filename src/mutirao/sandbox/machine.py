@@ -12,6 +12,7 @@ PROGRAMS = (
     ("nft", "nftables"),
     ("setpriv", "util-linux"),
     ("nsenter", "util-linux"),
+    ("prlimit", "util-linux"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
 )

@@ -83,5 +83,5 @@ class Records:
             (self._place / "last-address").write_text(record.walls.address)
 
     def drop(self, name: str) -> None:
-        for ending in ("json", "new"):
+        for ending in ("json", "new", "status"):
             (self._place / f"{name}.{ending}").unlink(missing_ok=True)

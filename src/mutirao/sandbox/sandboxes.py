@@ -18,7 +18,6 @@ people work. Several processes of one service may each have a `Sandboxes` of the
 import asyncio
 import contextlib
 import hashlib
-import os
 import secrets
 import shutil
 import signal
@@ -31,14 +30,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from mutirao.errors import SandboxError
-from mutirao.sandbox import cgroups, firewall, homes, launch, network, processes, profile, seccomp, syscalls
+from mutirao.sandbox import cgroups, firewall, homes, launch, network, place, processes, profile, seccomp
 from mutirao.sandbox.machine import need_programs, need_root, need_user_namespaces
 from mutirao.sandbox.records import Record, Records
 from mutirao.sandbox.spec import Events, ReadOnly, Running, RuntimeSpec, Walls, slug
 from mutirao.sandbox.uids import Uids
 
 RUN = Path("/run/mutirao")
-LOG_MB = 2
 
 T = TypeVar("T")
 
@@ -95,15 +93,17 @@ class Sandboxes:
 
     async def build(self, spec: RuntimeSpec) -> Walls:
         """Put up the walls for `spec`; nothing runs yet."""
-        return await self._in_thread(lambda: self._build(spec))
+        return await self._in_thread(lambda: self._build(spec), undo=self._clear)
 
     async def launch(self, walls: Walls, spec: RuntimeSpec) -> Running:
         """Start the server of `spec` inside `walls`; when it can't be started, the walls are taken down again."""
-        return await self._in_thread(lambda: self._launch(walls, spec))
+        return await self._in_thread(lambda: self._launch(walls, spec), undo=lambda running: self._stop(running, 0))
 
     async def start(self, spec: RuntimeSpec) -> Running:
         """Build and launch. The server's process runs when this returns; whether it listens yet is another question."""
-        return await self._in_thread(lambda: self._launch(self._build(spec), spec))
+        return await self._in_thread(
+            lambda: self._launch(self._build(spec), spec), undo=lambda running: self._stop(running, 0)
+        )
 
     async def poll(self, running: Running) -> int | None:
         """None while the runtime lives, else its exit status (128 + signal for a killed one); then call `stop`."""
@@ -112,6 +112,13 @@ class Sandboxes:
     async def stop(self, running: Running, grace_s: float = 5.0) -> None:
         """Ask the server to end, kill what is left after `grace_s`, take the walls down; idempotent."""
         await self._in_thread(lambda: self._stop(running, grace_s))
+
+    async def mend(self) -> bool:
+        """Load the packet filter again if somebody flushed it; True if it had to be. Cheap enough for every minute.
+
+        Without it, nothing but the runtimes' private addresses would keep them from the host's network.
+        """
+        return await self._in_thread(self._mend)
 
     async def recover(self) -> tuple[Running, ...]:
         """After a restart: the runtimes that still live; the remains of all others are removed.
@@ -135,10 +142,7 @@ class Sandboxes:
 
     def log(self, running: Running, size: int = 65536) -> str:
         """The end of what the server printed; empty once it was stopped."""
-        with contextlib.suppress(OSError), (self._place(running.id) / "log").open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read().decode(errors="replace")
-        return ""
+        return place.log_end(self._place(running.id), size).decode(errors="replace")
 
     # ------------------------------------------------------------------ the machine
 
@@ -147,18 +151,28 @@ class Sandboxes:
         need_programs()
         need_user_namespaces(self._uids.first)
         self._data.mkdir(parents=True, exist_ok=True)
-        for place in (self._run.parent, self._run, self._run / "homes"):
-            place.mkdir(parents=True, exist_ok=True)
-            place.chmod(0o711)
+        for directory in (self._run.parent, self._run, self._run / "homes"):
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(0o711)
         self._network.prepare()
-        self._firewall.prepare(self._hub_ports)
-        # Loading the table afresh emptied its sets: runtimes of an earlier life get their network back.
-        for record in self._records.all():
-            if record.running and self._poll(record.running) is None:
-                self._admit(record.walls, record.spec)
+        self._load_filter()
         self._cgroups.prepare()
         self._homes.prepare()
         seccomp.program()
+
+    def _load_filter(self) -> None:
+        with self._records.locked():
+            self._firewall.prepare(self._hub_ports)
+            # Loading the table afresh emptied its sets: runtimes that stand get their network back.
+            for record in self._records.all():
+                if record.walls.home and Path(record.walls.netns).exists():
+                    self._admit(record.walls, record.spec)
+
+    def _mend(self) -> bool:
+        if self._firewall.stands():
+            return False
+        self._load_filter()
+        return True
 
     def _recover(self) -> tuple[Running, ...]:
         survivors = []
@@ -185,9 +199,12 @@ class Sandboxes:
             if name not in known:
                 self._network.remove(interface, self._place(name) / "net")
         self._firewall.dismiss(*(name for name in self._firewall.admitted() if name not in interfaces))
-        for place in self._run.glob("runtime-*"):
-            if place.name.removeprefix("runtime-") not in known:
-                self._unmount(place)
+        for directory in self._run.glob("runtime-*"):
+            if directory.name.removeprefix("runtime-") not in known:
+                place.remove(directory)
+        for status in self._run.glob("*.status"):
+            if status.stem not in known:
+                status.unlink(missing_ok=True)
         for name in self._homes.mounted() - {slug(member) for member in self._records.members()}:
             self._homes.close_slug(name)
 
@@ -224,15 +241,14 @@ class Sandboxes:
                 home = self._homes.open(spec.member, uid, spec.limits.disk_mb)
             walls = replace(walls, home=str(home), cgroups=self._cgroups.make(walls.id, spec.limits))
             self._records.write(Record(walls, spec))
-            place = self._place(walls.id)
-            place.mkdir()
-            flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-            syscalls.mount("mutirao", str(place), "tmpfs", flags, f"size={LOG_MB + 2}m,mode=711")
+            directory = self._place(walls.id)
+            place.make(directory)
             self._network.make(walls.id, walls.address, Path(walls.netns))
-            self._admit(walls, spec)
-            profile.write_etc(place / "etc", walls.address, _resolvers(spec), spec.read_only)
+            if not self._mend():
+                self._admit(walls, spec)
+            profile.write_etc(directory / "etc", walls.address, _resolvers(spec), spec.read_only)
             for number, shown in enumerate(self._shown(spec)):
-                _show(shown.source, place / f"shown-{number}")
+                place.show(shown.source, directory / f"shown-{number}")
             return walls
         except BaseException as error:
             self._clear(walls)
@@ -262,10 +278,10 @@ class Sandboxes:
             return walls
 
     def _launch(self, walls: Walls, spec: RuntimeSpec) -> Running:
-        place = self._place(walls.id)
-        shown = tuple(ReadOnly(place / f"shown-{n}", one.inside) for n, one in enumerate(self._shown(spec)))
+        directory = self._place(walls.id)
+        shown = tuple(ReadOnly(directory / f"shown-{n}", one.inside) for n, one in enumerate(self._shown(spec)))
         try:
-            running, process = launch.launch(walls, spec, place, shown)
+            running, process = launch.launch(walls, spec, directory, self._status(walls.id), shown)
             self._started[walls.id] = process
             self._records.write(Record(walls, spec, running))
             return running
@@ -283,9 +299,10 @@ class Sandboxes:
         elif processes.alive(running.pid, running.start_time):
             code = None
         else:
-            code = launch.exit_code(self._place(running.id))
+            code = launch.exit_code(self._status(running.id))
             code = -signal.SIGKILL if code is None else code
         if code is None:
+            place.trim_log(self._place(running.id))
             return None
         # The server has ended, but pid 1 inside would wait for whatever it left behind.
         processes.kill(running.child_pid, running.child_start_time, signal.SIGKILL)
@@ -323,7 +340,7 @@ class Sandboxes:
         with contextlib.ExitStack() as steps:
             # Run last to first.
             steps.callback(self._forget, walls)
-            steps.callback(self._unmount, self._place(walls.id))
+            steps.callback(place.remove, self._place(walls.id))
             steps.callback(self._cgroups.remove, walls.cgroups)
             steps.callback(self._network.remove, walls.interface, Path(walls.netns))
             steps.callback(self._firewall.dismiss, walls.interface)
@@ -344,31 +361,27 @@ class Sandboxes:
             return spec.read_only
         return (ReadOnly(spec.environment, str(spec.environment)), *spec.read_only)
 
-    def _unmount(self, place: Path) -> None:
-        for point in sorted((p for p in homes.mount_points() if p.startswith(f"{place}/")), reverse=True):
-            with contextlib.suppress(OSError):
-                syscalls.unmount(point, syscalls.MNT_DETACH)
-        homes.unmount(place)
-
     def _make_kernels_expendable(self, running: Running) -> None:
         """Let memory's end hit a kernel rather than the server: raise oom_score_adj of all but the server."""
         spared = {running.pid, running.child_pid, *processes.children(running.child_pid)[:1]}
         for pid in self.pids(running) - spared:
             processes.make_expendable(pid, running.uid, profile.EXPENDABLE_SCORE)
 
+    def _status(self, name: str) -> Path:
+        return self._run / f"{name}.status"
+
     def _place(self, name: str) -> Path:
         return self._run / f"runtime-{name}"
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def _show(source: Path, target: Path) -> None:
-    """Bind `source` where the member's uid can look it up, whatever guards the directories above it."""
-    target.mkdir() if source.is_dir() else target.touch()
-    flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
-    syscalls.mount(str(source), str(target), flags=syscalls.MS_BIND)
-    syscalls.mount("none", str(target), flags=flags)
+    async def _in_thread(self, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+        """Run `work` in a thread. A caller that is cancelled meanwhile never learns the result, so it is undone."""
+        future = self._threads.submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if undo and not future.cancel():
+                future.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
+            raise
 
 
 def _resolvers(spec: RuntimeSpec) -> tuple[str, ...]:
