@@ -2,18 +2,22 @@
 
 import asyncio
 import json
+import os
 import socket
 import struct
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 from yarl import URL
 
+import mutirao
 from mutirao.gate.route import claims, route_for
 from tests.gate.conftest import Street
-from tests.gate.house import SECRET, TOKEN, V1, execute, kinds, one, request_of, until
+from tests.gate.house import SECRET, TOKEN, V1, Tab, execute, free_port, kinds, one, request_of, until, wait_for_http
 
 AUTH = {"Authorization": f"token {TOKEN}"}
 
@@ -359,3 +363,50 @@ def _masked(data: bytes) -> bytes:
 def _buffered(relay) -> int:
     transport = relay._client._writer.transport
     return transport.get_write_buffer_size() + relay._upstream._reader._size + relay._client._reader._size
+
+
+async def test_a_gate_process_that_is_told_to_stop_says_goodbye_and_ends(street, twin):
+    port = free_port()
+    code = (
+        "from mutirao.gate.actor import NoActors; from mutirao.gate.app import Gate, main; "
+        f"main(Gate({SECRET!r}, None, NoActors()), '127.0.0.1', {port})"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env={**os.environ, "PYTHONPATH": str(Path(mutirao.__file__).parents[1])}
+    )
+    await asyncio.to_thread(wait_for_http, f"http://127.0.0.1:{port}/healthz")
+    place = f"/r/{claims(route_for('/user/ana/', street.target, 'ana', ''), SECRET)}"
+    url = f"http://127.0.0.1:{port}{place}/user/ana/api/kernels/k/channels"
+    async with street.http.ws_connect(url, headers=AUTH) as ws:
+        process.terminate()
+        assert (await Tab(ws).closed())[0] == 1012
+    assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+@pytest.mark.parametrize("target", [b"/r/\xff.y/user/ana/", b"/\xff", b"/r/" + b"x" * 60_000 + b"/"])
+async def test_a_target_of_odd_bytes_gets_400(street, target):
+    address = urlsplit(street.gate_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).split(b" ")[1] == b"400"
+    writer.close()
+
+
+async def test_a_warned_silent_cell_runs_without_a_display(street, twin, wire):
+    async with street.tab("k-1", wire) as tab:
+        await tab.send(execute("please warn", silent=True))
+        await twin.arrived.wait()
+        header = await tab.send(execute("please stop"))
+        assert (await tab.receive())["parent_header"]["msg_id"] == header["msg_id"]
+
+
+async def test_headers_of_one_connection_do_not_pass_and_nobody_can_strip_what_the_server_checks(street, twin):
+    sent = {**AUTH, "Connection": "X-Forwarded-For, Authorization, Foo, keep-alive", "Foo": "1", "TE": "trailers"}
+    async with street.http.get(street.gate_url + _kernels(street), headers=sent) as answer:
+        assert answer.status == 200
+    assert {"Foo", "TE", "Connection"} & set(twin.requests[0].headers) <= {"Connection"}
+    assert "Authorization" in twin.requests[0].headers
+
+
+def _kernels(street: Street) -> str:
+    return f"/r/{claims(route_for('/user/ana/', street.target, 'ana', ''), SECRET)}/user/ana/api/kernels"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -15,7 +16,7 @@ from multidict import CIMultiDict
 
 from mutirao.cases.notice import Notice
 from mutirao.errors import WireError
-from mutirao.gate.actor import query_token
+from mutirao.gate.actor import HubActors, query_token
 from mutirao.gate.announcement import SECRET_HEADER
 from mutirao.gate.announcement import read as read_announcement
 from mutirao.gate.execute import Executions, carries_code
@@ -71,6 +72,8 @@ class Gate:
         if self._upstream is not None:
             await self._upstream.close()
             self._upstream = None
+        if isinstance(self.actors, HubActors):
+            await self.actors.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request: /healthz, or anything that a twin route leads here."""
@@ -194,14 +197,17 @@ def make_runner(gate: Gate) -> web.AppRunner:
 
 
 def main(gate: Gate, host: str, port: int) -> None:
-    """Serve the gate until it is told to stop; prints nothing but the log."""
+    """Serve the gate until SIGTERM or SIGINT; clients are told to come back, kernels go on."""
 
     async def serve() -> None:
+        told_to_stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
         runner = make_runner(gate)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port).start()
-            await asyncio.Event().wait()
+            await told_to_stop.wait()
         finally:
             await runner.cleanup()
 

@@ -18,6 +18,7 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+_CHECKED = ("host", "origin", "cookie", "authorization", "x-")
 _HANDSHAKE = frozenset(
     {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-protocol"}
 )
@@ -32,7 +33,7 @@ def passed_on(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
         if key.lower() == "connection"
         for name in value.split(",")
         # A sender may not declare these to be hop-by-hop and so strip them from what the upstream checks.
-        if name.strip().lower() not in ("host", "origin", "cookie", "authorization")
+        if not name.strip().lower().startswith(_CHECKED)
     }
     dropped = HOP_BY_HOP | named
     return CIMultiDict((key, value) for key, value in pairs if key.lower() not in dropped)

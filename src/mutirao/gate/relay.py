@@ -142,6 +142,9 @@ class Relay:
         try:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             end = next(iter(done)).result()
+        except Exception:
+            log.exception("The connection to kernel %s failed.", self._seat.kernel)
+            end = End(WSCloseCode.INTERNAL_ERROR, "The gate failed; your kernel goes on. Reload the page.")
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -262,7 +265,8 @@ class Relay:
         asked = message.msg_type == "input_reply"
         parent = self._asking if asked else message.header
         if verdict.action.runs:
-            await self._send([self._answers.notice(parent, text, verdict.action)])
+            if message.content.get("silent") is not True:
+                await self._send([self._answers.notice(parent, text, verdict.action)])
             self._note_run(message)
             await self._pass(frame)
         elif asked:

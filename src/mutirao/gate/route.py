@@ -106,6 +106,8 @@ def twin_target(gate_url: str, route: Route, secret: str) -> str:
 
 def locate(raw_target: str, secret: str) -> Place:
     """The place that a request's raw target (path and query as on the wire) names; RouteError where it is unclear."""
+    if not raw_target.isascii():
+        raise RouteError("The request's target holds a byte that must be percent-encoded.")
     path, _, query = raw_target.partition("?")
     if not path.startswith("/r/"):
         raise RouteError(
