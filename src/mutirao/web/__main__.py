@@ -40,12 +40,16 @@ def serve(environment: Mapping[str, str]) -> None:
     where = urlsplit(required(environment, "JUPYTERHUB_SERVICE_URL"))
     if where.hostname is None or where.port is None:
         raise ConfigError(f"JUPYTERHUB_SERVICE_URL is {where.geturl()!r}: must name host and port.")
+    auth = HubOAuth(
+        api_token=required(environment, "JUPYTERHUB_API_TOKEN"),
+        oauth_client_id=required(environment, "JUPYTERHUB_CLIENT_ID"),
+    )
     groups = [name.strip() for name in environment.get("MUTIRAO_STAFF_GROUPS", "").split(",")]
     store = Store(required(environment, "MUTIRAO_DATABASE"))
     app = make_app(
         store,
         load_versions(),
-        JupyterHub(HubOAuth(), [name for name in groups if name]),
+        JupyterHub(auth, [name for name in groups if name]),
         secret=required(environment, "MUTIRAO_COOKIE_SECRET"),
         clock=now,
         prefix=required(environment, "JUPYTERHUB_SERVICE_PREFIX"),

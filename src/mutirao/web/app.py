@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import mutirao
-from mutirao.errors import MutiraoError, StoreError
+from mutirao.errors import ConfigError, MutiraoError, StoreError
 from mutirao.policy.version import PolicyVersion
 from mutirao.store.store import Store
 from mutirao.web.api import api_routes
@@ -57,7 +57,7 @@ def make_app(
     `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL.
     """
     if len(secret) < 32:
-        raise ValueError(f"the cookie secret has {len(secret)} characters: at least 32 are needed")
+        raise ConfigError(f"MUTIRAO_COOKIE_SECRET has {len(secret)} characters: at least 32 are needed.")
     pages = Pages(prefix, base_url, default_language, contact)
     site = Site(store, policies, hub, Login(hub, secret, prefix), pages, clock, base_url, prefix)
     app = FastAPI(

@@ -1,5 +1,6 @@
 """What the pages ask JupyterHub: who somebody is, and which runtimes they have."""
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,9 +98,10 @@ class JupyterHub:
     async def person(self, token: str, session: str) -> Person | None:
         """A token without this service's access scope is nobody's."""
         try:
-            model = await self._auth.user_for_token(token, session_id=session, sync=False)
-        except HTTPError as error:
-            raise HubAway(f"The hub could not say who this is: {error}") from error
+            async with asyncio.timeout(ANSWER_S):
+                model = await self._auth.user_for_token(token, session_id=session, sync=False)
+        except (HTTPError, TimeoutError) as error:
+            raise HubAway(f"The hub could not say who this is: {error!r}") from error
         if not model or model.get("kind") != "user" or not self._auth.check_scopes(self._auth.access_scopes, model):
             return None
         admin = bool(model.get("admin"))
