@@ -74,10 +74,7 @@ def card(text: NoticeText, action: Action) -> str:
         paragraph.format(_html(text.lead)) if text.lead else "",
     ]
     if text.facts:
-        item = (
-            '<li style="margin:0 0 4px 0;white-space:pre-wrap;overflow-wrap:anywhere;'
-            'font-family:var(--jp-code-font-family, monospace);font-size:13px">{}</li>'
-        )
+        item = '<li style="margin:0 0 4px 0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px">{}</li>'
         facts = "".join(item.format(_html(fact)) for fact in text.facts)
         parts.append(f'<ul style="margin:0 0 8px 0;padding-left:20px">{facts}</ul>')
     parts += [muted.format(_html(part)) for part in (text.clause, text.consequence) if part]

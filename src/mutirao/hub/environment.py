@@ -52,6 +52,8 @@ class Environment:
     name: str
     lock: Path
     path: Path
+    plain: bool = False
+    """True for exactly what the lock says, without Mutirão's own files: what benchmarks call stock."""
 
     @property
     def ready(self) -> bool:
@@ -121,7 +123,8 @@ def build(environment: Environment) -> None:
         _run(
             [*command, "--python", str(python), str(environment.lock)], f"Environment {environment.name} can't be built"
         )
-        _lay(environment.path)
+        if not environment.plain:
+            _lay(environment.path)
         (environment.path / ".ready").touch()
 
 
@@ -132,7 +135,9 @@ def _lay(path: Path) -> None:
     shutil.copy(runtime / "start.sh", start)
     start.chmod(0o755)
     shutil.copytree(runtime / "config", path / "etc" / "jupyter", dirs_exist_ok=True)
-    shutil.copytree(runtime / "kernel", path / "share" / "jupyter" / "kernels" / "python3", dirs_exist_ok=True)
+    kernel = (runtime / "kernel" / "kernel.json").read_text(encoding="utf-8")
+    spec = path / "share" / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.write_text(kernel.replace("@python@", str(path / "bin" / "python")), encoding="utf-8")
     shutil.copytree(runtime / "labextension", path / "share" / "jupyter" / "labextensions" / "mutirao")
 
 
