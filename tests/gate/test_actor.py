@@ -1,5 +1,7 @@
 """Who runs a cell, asked of a hub in memory."""
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -23,6 +25,7 @@ class TwinHub:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.broken = False
+        self.hangs = False
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -33,6 +36,8 @@ class TwinHub:
     async def user(self, request: web.Request) -> web.Response:
         token = request.headers["Authorization"].removeprefix("token ")
         self.asked.append(token)
+        if self.hangs:
+            await asyncio.sleep(1)
         if self.broken:
             return web.Response(status=500)
         return web.json_response(TOKENS[token]) if token in TOKENS else web.Response(status=403)
@@ -121,3 +126,11 @@ async def test_a_hub_that_is_away_makes_the_actor_unknown():
 @pytest.mark.parametrize(("query", "token"), [("token=a", "a"), ("x=1&token=b", "b"), ("token=", None), ("", None)])
 def test_a_token_in_the_url_is_found(query, token):
     assert query_token(query) == token
+
+
+async def test_a_hub_that_hangs_makes_the_actor_unknown_in_time(hub, actors, monkeypatch):
+    monkeypatch.setattr("mutirao.gate.actor._ASK_S", 0.1)
+    hub.hangs = True
+    assert await asyncio.wait_for(actors.resolve({"Authorization": "token ana-token", **SESSION}, None, ANA), 2) is None
+    hub.hangs = False
+    assert await actors.resolve({"Authorization": "token ana-token"}, None, ANA) == "ana"

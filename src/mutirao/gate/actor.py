@@ -4,6 +4,7 @@ With sharing, the actor need not be the server's owner. The order is JupyterHub'
 the Authorization header, then the browser's session.
 """
 
+import asyncio
 import logging
 import re
 from collections import OrderedDict
@@ -69,11 +70,19 @@ class HubActors:
 
     async def resolve(self, request_headers: Mapping[str, str], query_token: str | None, route: Route) -> str | None:
         """The user's name; never raises, for a cell is judged also where its actor is unknown."""
-        for token in _tokens(request_headers, query_token):
+        try:
+            async with asyncio.timeout(_ASK_S):
+                return await self._find(request_headers, query_token, route)
+        except TimeoutError:
+            log.warning("The hub did not say within %s s who runs a cell.", _ASK_S)
+            return None
+
+    async def _find(self, headers: Mapping[str, str], in_query: str | None, route: Route) -> str | None:
+        for token in _tokens(headers, in_query):
             name = await self._ask("/user", {}, token)
             if name is not None:
                 return name
-        session = _session_id(request_headers)
+        session = _session_id(headers)
         if session is None:
             return None
         asked = {"session": session, "owner": route.user, "server": route.server}
@@ -99,7 +108,7 @@ class HubActors:
     async def _fetch(self, path: str, params: dict[str, str], token: str) -> str | None:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=_ASK_S)
+                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=2 * _ASK_S)
             )
         headers = {"Authorization": f"token {token}"}
         async with self._session.get(self._hub_api + path, params=params, headers=headers) as answer:

@@ -1,4 +1,4 @@
-"""What the gate refuses by itself, and the notice for each: no case, no strike, nothing recorded about a person."""
+"""What the gate refuses by itself, and the notice for each: no case, no strike."""
 
 from enum import Enum
 
@@ -21,6 +21,9 @@ class Refusal(Enum):
         return Notice(case=None, action=Action.STOP, category=None, texts=texts)
 
 
+# A judge that answers too late may still write its record, so "nothing was recorded" would promise too much here.
+_NO_DECISION_EN = "This is no decision about you, and your kernel goes on as before."
+_NO_DECISION_PT = "Isto não é uma decisão sobre você, e o seu kernel continua como estava."
 _NOTHING_EN = "Nothing was recorded about you, and your kernel goes on as before."
 _NOTHING_PT = "Nada foi registrado sobre você, e o seu kernel continua como estava."
 
@@ -34,7 +37,7 @@ _WORDS: dict[Refusal, dict[str, _Words]] = {
             "the fault is ours, not your code's.",
             (),
             "",
-            _NOTHING_EN,
+            _NO_DECISION_EN,
             "Run the cell again in a moment. If this stays, tell the people who operate this service.",
         ),
         "pt-BR": (
@@ -43,7 +46,7 @@ _WORDS: dict[Refusal, dict[str, _Words]] = {
             "falhar; a falha é nossa, não do seu código.",
             (),
             "",
-            _NOTHING_PT,
+            _NO_DECISION_PT,
             "Execute a célula de novo daqui a pouco. Se continuar assim, avise quem opera este serviço.",
         ),
     },
