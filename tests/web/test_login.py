@@ -124,10 +124,23 @@ async def test_the_session_cookie_is_signed_and_kept_from_scripts(house: House) 
             assert answer.status_code == 302
 
 
-async def test_over_tls_the_cookies_are_secure(house: House) -> None:
+@pytest.mark.parametrize(
+    ("origin", "forwarded", "secure"),
+    [
+        ("https://house.test", "", True),
+        ("http://house.test", "https", True),
+        ("http://house.test", "https,http", True),
+        ("http://house.test", "http", False),
+        ("http://house.test", "", False),
+    ],
+)
+@pytest.mark.parametrize("path", ["me", "policy?lang=pt-BR", "language/pt-BR"])
+async def test_over_tls_the_cookies_are_secure(
+    house: House, path: str, origin: str, forwarded: str, secure: bool
+) -> None:
     async with house.browser() as browser:
-        answer = await browser.get(f"https://house.test{PREFIX}me")
-    assert "Secure" in answer.headers["set-cookie"]
+        answer = await browser.get(f"{origin}{PREFIX}{path}", headers={"x-forwarded-proto": forwarded})
+    assert ("Secure" in answer.headers["set-cookie"]) is secure
 
 
 async def test_logging_out_forgets_the_session_and_goes_on_to_the_hub(house: House) -> None:

@@ -51,6 +51,12 @@ def local_path(wanted: str, inside: str, otherwise: str) -> str:
     return wanted
 
 
+def came_by_tls(request: Request) -> bool:
+    """True where the browser used https, as the outermost proxy says; only such a browser gets Secure cookies."""
+    outermost = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip()
+    return "https" in (outermost, request.url.scheme)
+
+
 class Login:
     """OAuth with the hub. `secret` signs the cookies; `prefix` is the service's path, with both slashes."""
 
@@ -124,7 +130,7 @@ class Login:
     def _set(
         self, request: Request, response: Response, name: str, value: str, *, path: str, max_age: int | None = None
     ) -> None:
-        secure = request.url.scheme == "https"
+        secure = came_by_tls(request)
         sealed = self._seal(name, value)
         response.set_cookie(name, sealed, max_age=max_age, path=path, secure=secure, httponly=True, samesite="lax")
 

@@ -18,6 +18,7 @@ from mutirao import __version__
 from mutirao.hub.frame import LANGUAGE_COOKIE, Frame, preferred
 from mutirao.language import LANGUAGES, translate
 from mutirao.web.hub import Person
+from mutirao.web.login import came_by_tls
 
 YEAR_S = 365 * 86_400
 
@@ -44,7 +45,7 @@ def remember_language(request: Request, response: HTMLResponse, base_url: str) -
     """Keep a language asked for by `?lang=` for a year, for the hub's pages too."""
     wanted = request.query_params.get("lang")
     if wanted in LANGUAGES and request.cookies.get(LANGUAGE_COOKIE) != wanted:
-        secure = request.url.scheme == "https"
+        secure = came_by_tls(request)
         response.set_cookie(LANGUAGE_COOKIE, wanted, max_age=YEAR_S, path=base_url, secure=secure, samesite="lax")
 
 

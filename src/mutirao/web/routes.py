@@ -12,7 +12,7 @@ from mutirao.cases import permit
 from mutirao.hub.frame import LANGUAGE_COOKIE
 from mutirao.language import LANGUAGES
 from mutirao.policy.diff import diff
-from mutirao.web.login import Visitor, local_path
+from mutirao.web.login import Visitor, came_by_tls, local_path
 from mutirao.web.page import YEAR_S
 from mutirao.web.site import Site
 from mutirao.web.view import CaseView, Standing, view_clause
@@ -121,7 +121,7 @@ def page_routes(site: Site) -> APIRouter:
         if lang not in LANGUAGES:
             raise HTTPException(404)
         response = RedirectResponse(local_path(next, site.base_url, site.prefix), status_code=303)
-        secure = request.url.scheme == "https"
+        secure = came_by_tls(request)
         response.set_cookie(LANGUAGE_COOKIE, lang, max_age=YEAR_S, path=site.base_url, secure=secure, samesite="lax")
         return response
 
