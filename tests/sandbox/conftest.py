@@ -1,8 +1,12 @@
 """What the tests of the sandbox stand on: a house with two guests, and an outside made of namespaces."""
 
 import asyncio
+import fcntl
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,17 @@ from tests.sandbox.house import (
     ip,
     need_root,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone() -> Iterator[None]:
+    """One run of these tests at a time: they share addresses and interface names."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with Path(tempfile.gettempdir(), "mutirao-sandbox-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="module")

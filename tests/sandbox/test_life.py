@@ -223,7 +223,8 @@ def test_a_start_that_nobody_waits_for_any_more_is_undone(own: House, delay_s: f
 
     own.run(give_up())
     place = Path("/run/mutirao") / own.sandboxes.instance
-    until(lambda: not [*place.glob("*.json"), *place.glob("runtime-*")], "it is taken down")
+    own.run(own.sandboxes._threads.settle())
+    assert not [*place.glob("*.json"), *place.glob("runtime-*")]
     assert not of_uids(310_000, 310_049)
 
 

@@ -173,6 +173,15 @@ def test_another_runtime_is_out_of_reach(guest: Guest, neighbour: Guest) -> None
     assert guest.connects(neighbour.running.address, 4443).startswith("ConnectionRefusedError")
 
 
+def test_not_even_an_allowed_range_opens_the_way_to_runtimes_or_the_host(neighbour: Guest, house: House) -> None:
+    wide = house.start("wide", network=NetworkPolicy(tcp_ports=(443, PORT), dns=False, allow=("10.0.0.0/8",)))
+    assert wide.connects(PRIVATE, 443).startswith("hello")
+    assert wide.connects(neighbour.running.address, PORT).startswith("ConnectionRefusedError")
+    with listener("10.99.7.1", 443):
+        assert wide.connects("10.99.7.1", 443).startswith("ConnectionRefusedError")
+    house.run(house.sandboxes.stop(wide.running, 0))
+
+
 def test_the_host_reaches_the_servers_port_and_no_other(guest: Guest) -> None:
     assert guest.answers()
     guest("import socket; s = socket.create_server(('0.0.0.0', 9999)); __builtins__['kept'] = s")
@@ -201,6 +210,8 @@ def test_a_borrowed_address_is_dropped(guest: Guest) -> None:
             f"result = s.connect_ex(('{OUTSIDE}', 443))"
         )
         assert found != 0
+        # The kernel lists a connection once its first packet was let through.
+        assert "10.140.200.1" not in Path("/proc/net/nf_conntrack").read_text()
     finally:
         subprocess.run(["nsenter", f"--net={netns}", "ip", "addr", "del", "10.140.200.1/32", "dev", "eth0"], check=True)
 

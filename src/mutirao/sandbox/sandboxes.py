@@ -15,7 +15,6 @@ A runtime outlives the process that started it (bubblewrap runs without --die-wi
 people work. Several processes of one service may each have a `Sandboxes` of the same data: supervisor and hub, say.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import secrets
@@ -23,22 +22,19 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from mutirao.errors import SandboxError
 from mutirao.sandbox import cgroups, firewall, homes, launch, network, place, processes, profile, seccomp
 from mutirao.sandbox.machine import need_programs, need_root, need_user_namespaces
 from mutirao.sandbox.records import Record, Records
 from mutirao.sandbox.spec import Events, ReadOnly, Running, RuntimeSpec, Walls, slug
+from mutirao.sandbox.threads import Threads
 from mutirao.sandbox.uids import Uids
 
 RUN = Path("/run/mutirao")
-
-T = TypeVar("T")
 
 
 class Sandboxes:
@@ -71,7 +67,7 @@ class Sandboxes:
         self._homes = homes.Homes(self._data, self._run / "homes")
         self._records = Records(self._run)
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._threads = ThreadPoolExecutor(16, thread_name_prefix="mutirao-sandbox")
+        self._threads = Threads(16)
 
     @property
     def hub_address(self) -> str:
@@ -89,19 +85,19 @@ class Sandboxes:
 
     async def prepare(self) -> None:
         """Make the machine ready: blackhole, hub address, packet filter, control groups, directories; idempotent."""
-        await self._in_thread(self._prepare)
+        await self._threads.run(self._prepare)
 
     async def build(self, spec: RuntimeSpec) -> Walls:
         """Put up the walls for `spec`; nothing runs yet."""
-        return await self._in_thread(lambda: self._build(spec), undo=self._clear)
+        return await self._threads.run(lambda: self._build(spec), undo=self._clear)
 
     async def launch(self, walls: Walls, spec: RuntimeSpec) -> Running:
         """Start the server of `spec` inside `walls`; when it can't be started, the walls are taken down again."""
-        return await self._in_thread(lambda: self._launch(walls, spec), undo=lambda running: self._stop(running, 0))
+        return await self._threads.run(lambda: self._launch(walls, spec), undo=lambda running: self._stop(running, 0))
 
     async def start(self, spec: RuntimeSpec) -> Running:
         """Build and launch. The server's process runs when this returns; whether it listens yet is another question."""
-        return await self._in_thread(
+        return await self._threads.run(
             lambda: self._launch(self._build(spec), spec), undo=lambda running: self._stop(running, 0)
         )
 
@@ -111,25 +107,26 @@ class Sandboxes:
 
     async def stop(self, running: Running, grace_s: float = 5.0) -> None:
         """Ask the server to end, kill what is left after `grace_s`, take the walls down; idempotent."""
-        await self._in_thread(lambda: self._stop(running, grace_s))
+        await self._threads.run(lambda: self._stop(running, grace_s))
 
     async def mend(self) -> bool:
         """Load the packet filter again if somebody flushed it; True if it had to be. Cheap enough for every minute.
 
         Without it, nothing but the runtimes' private addresses would keep them from the host's network.
         """
-        return await self._in_thread(self._mend)
+        return await self._threads.run(self._mend)
 
     async def recover(self) -> tuple[Running, ...]:
         """After a restart: the runtimes that still live; the remains of all others are removed.
 
         Only while nothing is being started, because walls without a server count as remains.
         """
-        return await self._in_thread(self._recover)
+        return await self._threads.run(self._recover)
 
     async def teardown(self, grace_s: float = 5.0) -> None:
         """Stop every runtime and undo `prepare`: no process, namespace, mount, group or table of ours is left."""
-        await self._in_thread(lambda: self._teardown(grace_s))
+        await self._threads.settle()
+        await self._threads.run(lambda: self._teardown(grace_s))
 
     def events(self, running: Running) -> Events:
         """What the kernel counted for this runtime: processes killed for memory, forks refused and so on."""
@@ -150,11 +147,12 @@ class Sandboxes:
         need_root()
         need_programs()
         need_user_namespaces(self._uids.first)
+        # First what may refuse: a range of addresses that the machine uses already.
+        self._network.prepare()
         self._data.mkdir(parents=True, exist_ok=True)
         for directory in (self._run.parent, self._run, self._run / "homes"):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o711)
-        self._network.prepare()
         self._load_filter()
         self._cgroups.prepare()
         self._homes.prepare()
@@ -211,7 +209,7 @@ class Sandboxes:
     def _teardown(self, grace_s: float) -> None:
         need_root()
         runtimes = [record.running for record in self._records.all() if record.running]
-        # Not this service's own threads: teardown runs in one of them.
+        # Not this service's own threads, one of which runs this.
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda running: self._stop(running, grace_s), runtimes))
         for record in self._records.all():
@@ -372,16 +370,6 @@ class Sandboxes:
 
     def _place(self, name: str) -> Path:
         return self._run / f"runtime-{name}"
-
-    async def _in_thread(self, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-        """Run `work` in a thread. A caller that is cancelled meanwhile never learns the result, so it is undone."""
-        future = self._threads.submit(work)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            if undo and not future.cancel():
-                future.add_done_callback(lambda done: None if done.exception() else undo(done.result()))
-            raise
 
 
 def _resolvers(spec: RuntimeSpec) -> tuple[str, ...]:
