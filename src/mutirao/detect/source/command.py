@@ -87,7 +87,7 @@ def read_command(argv: list[str], line: int, sink: Sink, *, into_shell: bool) ->
     rest = argv[1:]
     if _nested(program, rest, line, sink):
         return
-    if _ASKING & set(rest) or rest in (["-h"], ["help"], ["-v"]):
+    if rest and (rest[0] in _ASKING or rest[-1] in _ASKING or rest in (["-h"], ["help"], ["-v"])):
         return
     script = _script(program, rest)
     names = [program]

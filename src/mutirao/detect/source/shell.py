@@ -162,7 +162,8 @@ class _Walk:
             if child.type == "file_redirect":
                 target = child.child_by_field_name("destination")
                 if target is not None and not self._raw(child).lstrip("012&").startswith("<"):
-                    path = self._word(target)
+                    word = self._word(target)
+                    path = path or ("" if word.isdigit() else word)
             elif child.type == "heredoc_redirect":
                 heredoc = next((c for c in child.named_children if c.type == "heredoc_body"), None)
         while body is not None and body.type in ("list", "pipeline") and body.named_children:
@@ -180,5 +181,7 @@ class _Walk:
             elif program == "tee" and not path:
                 path = next((a for a in argv[1:] if not a.startswith("-")), "")
             self.sink.written(path, content, at)
+        elif path.startswith(("/dev/tcp/", "/dev/udp/")) and argv:
+            self.sink.argv([*argv, path], self._at(node))
         elif path and path != "/dev/null" and program in ("echo", "printf"):
             self.sink.written(path, " ".join(argv[1:]), self._at(node))
