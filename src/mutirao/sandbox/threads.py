@@ -17,7 +17,7 @@ class Threads:
         self._under_way: set[Future[Any]] = set()
 
     async def run(self, work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-        """The result of `work`; if the caller is cancelled meanwhile, the work still ends and `undo` gets its result."""
+        """The result of `work`; of a caller cancelled meanwhile the work still ends, and `undo` gets its result."""
         lock = threading.Lock()
         results: list[T] = []
         abandoned = False
