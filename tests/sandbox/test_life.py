@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mutirao.errors import SandboxError
-from mutirao.sandbox import machine, processes
+from mutirao.sandbox import cgroups, machine, processes
 from mutirao.sandbox.sandboxes import Sandboxes
 from mutirao.sandbox.spec import HOME, ReadOnly, Running, from_json, to_json
 from tests.sandbox.house import HUB_PORT, LIMITS, Guest, House, spec, until
@@ -226,6 +226,29 @@ def test_a_start_that_nobody_waits_for_any_more_is_undone(own: House, delay_s: f
     own.run(own.sandboxes._threads.settle())
     assert not [*place.glob("*.json"), *place.glob("runtime-*")]
     assert not of_uids(310_000, 310_049)
+
+
+def test_without_any_v2_tree_everything_is_still_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines with v1 alone have no cgroup.kill: the processes are killed one by one until none is left."""
+    trees = cgroups.detect()
+    if trees.kind != "v1":
+        pytest.skip("this machine has no v1 controllers")
+    monkeypatch.setattr(cgroups, "detect", lambda: replace(trees, v2=None, v2_controllers=frozenset()))
+    sandboxes = fresh(tmp_path)
+    with asyncio.Runner() as runner:
+        runner.run(sandboxes.prepare())
+        try:
+            guest = House(sandboxes, runner).start("ada")
+            code = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+            guest(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {code!r}], start_new_session=True)")
+            until(lambda: len(sandboxes.pids(guest.running)) > 30, "the bomb goes off")
+            assert "unified" not in guest.running.cgroup
+            sandboxes._kill(guest.running.walls, None)
+            until(lambda: not of_uids(310_000, 310_049), "all are killed", 2)
+            runner.run(sandboxes.stop(guest.running, 0))
+            assert not any(standing(guest.running.id).values())
+        finally:
+            runner.run(sandboxes.teardown(0))
 
 
 def test_walls_of_a_service_that_died_half_way_are_swept(own: House, tmp_path: Path) -> None:

@@ -267,10 +267,13 @@ def _outside() -> Iterable[str]:
     )
 
 
-def host_resolvers() -> tuple[str, ...]:
-    """The host's IPv4 resolvers that a runtime can reach; a local stub's own upstreams in its place."""
+RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+
+
+def host_resolvers(places: Iterable[Path] = RESOLV_CONF) -> tuple[str, ...]:
+    """The host's IPv4 resolvers that a runtime can reach, three at most; a local stub's own upstreams in its place."""
     found: list[str] = []
-    for place in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
+    for place in places:
         with contextlib.suppress(OSError):
             for line in place.read_text(errors="replace").splitlines():
                 fields = line.split()

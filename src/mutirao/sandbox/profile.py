@@ -20,10 +20,10 @@ EXPENDABLE_SCORE = 500
 ETC_FILES = (
     *("ld.so.cache", "ld.so.conf", "mime.types", "magic", "magic.mime", "protocols", "services", "rpc", "locale.alias"),
     *("debian_version", "gai.conf", "inputrc", "bash.bashrc", "profile", "timezone", "ca-certificates.conf"),
-    *("os-release", "localtime", "shells", "networks", "host.conf", "papersize", "vimrc", "nanorc"),
+    *("os-release", "localtime", "shells", "host.conf", "papersize", "vimrc", "nanorc"),
 )
 ETC_DIRECTORIES = (
-    *("ssl", "ca-certificates", "alternatives", "fonts", "ld.so.conf.d", "terminfo", "profile.d", "python3"),
+    *("ssl", "ca-certificates", "alternatives", "fonts", "ld.so.conf.d", "terminfo", "python3"),
     *(
         "python3.11",
         "python3.12",
