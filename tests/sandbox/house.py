@@ -16,7 +16,7 @@ import pytest
 from mutirao.sandbox.sandboxes import Sandboxes
 from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, Running, RuntimeSpec
 
-SUBNET = "10.140.0.0/16"
+SUBNET = "172.29.0.0/16"
 HUB_PORT = 18081
 OUTSIDE = "203.0.113.2"
 RESOLVER = "203.0.113.53"
@@ -108,14 +108,16 @@ class Guest:
 
     def connects(self, address: str, port: int, timeout_s: float = 3) -> str:
         """What comes of a TCP connection from inside: the peer's greeting, or the error's name."""
-        return self(
-            "import socket\n"
-            "try:\n"
-            f"    s = socket.create_connection(({address!r}, {port}), {timeout_s})\n"
-            "    result = s.recv(100).decode()\n"
-            "    s.close()\n"
-            "except OSError as error:\n"
-            "    result = type(error).__name__ + ' ' + str(error)\n"
+        return str(
+            self(
+                "import socket\n"
+                "try:\n"
+                f"    s = socket.create_connection(({address!r}, {port}), {timeout_s})\n"
+                "    result = s.recv(100).decode()\n"
+                "    s.close()\n"
+                "except OSError as error:\n"
+                "    result = type(error).__name__ + ' ' + str(error)\n"
+            )
         )
 
     def wait(self) -> None:
@@ -123,7 +125,7 @@ class Guest:
 
     def answers(self) -> bool:
         try:
-            return self("result = 1", 1) == 1
+            return bool(self("result = 1", 1) == 1)
         except OSError:
             return False
 

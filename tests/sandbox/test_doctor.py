@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mutirao.errors import SandboxError
-from mutirao.sandbox import cgroups, doctor, firewall, machine, quota, seccomp
+from mutirao.sandbox import cgroups, firewall, launch, quota, seccomp
 from mutirao.sandbox.doctor import Check, State, examine
 
 NAMES = {
@@ -67,8 +67,8 @@ def test_another_user_gets_the_same_lines(tmp_path: Path) -> None:
     assert "could not be examined" not in done.stdout
 
 
-def one(name: str, **where: Path) -> Check:
-    return next(check for check in examine(**where) if check.name == name)
+def one(name: str) -> Check:
+    return next(check for check in examine() if check.name == name)
 
 
 def broken(*_: object, **__: object) -> None:
@@ -82,7 +82,7 @@ def broken(*_: object, **__: object) -> None:
         ("name resolution", firewall, "host_resolvers"),
         ("homes", quota, "device"),
         ("seccomp", seccomp, "program"),
-        ("memory", doctor.os, "cpu_count"),
+        ("memory", os, "cpu_count"),
     ],
 )
 def test_what_breaks_is_a_line_of_its_own(
@@ -100,7 +100,7 @@ def lacking(message: str) -> Callable[..., None]:
 
 
 def test_an_empty_machine_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(machine.ROOT_ENV, "PATH", str(tmp_path))
+    monkeypatch.setitem(launch.ROOT_ENV, "PATH", str(tmp_path))
     monkeypatch.setattr(seccomp, "program", lacking("libseccomp is missing"))
     found = {check.name: check for check in examine(tmp_path)}
     assert found["programs"].state is State.LACK

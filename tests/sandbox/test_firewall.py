@@ -1,5 +1,6 @@
 """The packet filter on lesser kernels, and the resolvers that runtimes are given."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ async def test_a_lesser_kernel_gets_all_the_walls_it_can_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: tuple[str, ...], nat: bool, counts: bool
 ) -> None:
     need_root()
-    real = firewall.nft
+    real: Callable[..., str] = firewall.nft
 
     def lesser(rules: str, *words: str) -> str:
         if any(word in rules for word in missing):
@@ -74,7 +75,7 @@ async def test_a_lesser_kernel_gets_all_the_walls_it_can_hold(
 @pytest.mark.root
 async def test_without_nftables_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need_root()
-    real = firewall.nft
+    real: Callable[..., str] = firewall.nft
 
     def none(rules: str, *words: str) -> str:
         if "hook forward" in rules:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mutirao.errors import SandboxError
-from mutirao.sandbox import cgroups, machine, processes
+from mutirao.sandbox import cgroups, homes, launch, machine, processes
 from mutirao.sandbox.sandboxes import Sandboxes
 from mutirao.sandbox.spec import HOME, ReadOnly, Running, from_json, to_json
 from tests.sandbox.house import HUB_PORT, LIMITS, Guest, House, spec, until
@@ -73,7 +73,7 @@ def own(tmp_path: Path) -> Iterator[House]:
 
 def fresh(data: Path) -> Sandboxes:
     """The same service in another life: a new process knows only what is written down."""
-    return Sandboxes(data, subnet="10.142.0.0/24", uid_first=310_000, uid_count=50, hub_ports=(HUB_PORT,))
+    return Sandboxes(data, subnet="172.30.0.0/24", uid_first=310_000, uid_count=50, hub_ports=(HUB_PORT,))
 
 
 def test_after_a_stop_nothing_of_the_runtime_is_left(own: House) -> None:
@@ -91,7 +91,7 @@ def test_after_a_teardown_nothing_of_the_service_is_left(own: House, tmp_path: P
     forwarding = Path("/proc/sys/net/ipv4/ip_forward").read_text()
     for name in ("ada", "bob"):
         own.start(name)
-    marks = (own.sandboxes.instance, "10.142.0", str(tmp_path))
+    marks = (own.sandboxes.instance, "172.30.0", str(tmp_path))
     assert any(standing(marks[0]).values())
     own.run(own.sandboxes.teardown(grace_s=0))
     assert not Path("/run/mutirao", own.sandboxes.instance).exists()
@@ -99,6 +99,22 @@ def test_after_a_teardown_nothing_of_the_service_is_left(own: House, tmp_path: P
         assert not any(standing(mark).values()), standing(mark)
     assert not of_uids(310_000, 310_049)
     assert Path("/proc/sys/net/ipv4/ip_forward").read_text() <= forwarding
+
+
+def test_a_teardown_that_meets_a_stuck_mount_harms_no_home(own: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = own.start("ada")
+    guest(f"open('{HOME}/thesis', 'w').write('all of it')")
+    home = guest.running.walls.home
+    with monkeypatch.context() as stuck:
+        stuck.setattr(homes, "unmount", lambda place: None)
+        own.run(own.sandboxes.teardown(grace_s=0))
+    try:
+        assert (Path(home) / "thesis").read_text() == "all of it"
+    finally:
+        for point in sorted((p for p in homes.mount_points() if own.sandboxes.instance in p), reverse=True):
+            subprocess.run(["umount", "-l", point], check=True)
+        own.run(own.sandboxes.teardown(grace_s=0))
+        assert not Path("/run/mutirao", own.sandboxes.instance).exists()
 
 
 def test_prepare_stop_and_teardown_may_be_said_twice(own: House, tmp_path: Path) -> None:
@@ -354,7 +370,7 @@ def test_a_server_that_cant_start_is_an_error_that_says_why(
 
 
 def test_a_range_without_a_free_uid_says_so(tmp_path: Path) -> None:
-    sandboxes = Sandboxes(tmp_path, subnet="10.143.0.0/24", uid_first=320_000, uid_count=1)
+    sandboxes = Sandboxes(tmp_path, subnet="172.31.0.0/24", uid_first=320_000, uid_count=1)
     with asyncio.Runner() as runner:
         runner.run(sandboxes.prepare())
         try:
@@ -369,7 +385,7 @@ def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "small", str(small)], check=True)
-    sandboxes = Sandboxes(small, subnet="10.143.0.0/24", uid_first=320_000, uid_count=9)
+    sandboxes = Sandboxes(small, subnet="172.31.0.0/24", uid_first=320_000, uid_count=9)
     try:
         with asyncio.Runner() as runner:
             runner.run(sandboxes.prepare())
@@ -386,11 +402,11 @@ def test_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
 def test_without_root_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with asyncio.Runner() as runner, pytest.raises(SandboxError, match=r"need root .*: start the service with sudo"):
-        runner.run(Sandboxes(tmp_path, subnet="10.143.0.0/24").prepare())
+        runner.run(Sandboxes(tmp_path, subnet="172.31.0.0/24").prepare())
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(machine.ROOT_ENV, "PATH", str(tmp_path))
+    monkeypatch.setitem(launch.ROOT_ENV, "PATH", str(tmp_path))
     with pytest.raises(SandboxError, match="bwrap is missing: install the package bubblewrap"):
         machine.need_programs()
 
@@ -402,7 +418,7 @@ def test_no_user_namespaces_is_an_error_that_names_the_switches(
     fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     fake.chmod(0o755)
     tmp_path.chmod(0o755)
-    monkeypatch.setitem(machine.ROOT_ENV, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setitem(launch.ROOT_ENV, "PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(SandboxError, match=r"can't make user namespaces .*user\.max_user_namespaces"):
         machine.need_user_namespaces(200_000)
 
@@ -410,7 +426,7 @@ def test_no_user_namespaces_is_an_error_that_names_the_switches(
 def test_a_server_sees_the_hubs_address_as_its_caller(own: House) -> None:
     guest = own.start("ada")
     callers = guest("result = [line.split()[2].split(':')[0] for line in list(open('/proc/net/tcp'))[1:]]")
-    assert "01008E0A" in callers, "10.142.0.1 as the kernel writes it"
+    assert "01001EAC" in callers, "172.30.0.1 as the kernel writes it"
     found = json.loads(subprocess.run(["ip", "-j", "route"], capture_output=True, check=True).stdout)
     mine = next(route for route in found if route["dst"] == guest.running.address)
     assert mine["prefsrc"] == own.sandboxes.hub_address

@@ -174,7 +174,9 @@ def test_another_runtime_is_out_of_reach(guest: Guest, neighbour: Guest) -> None
 
 
 def test_not_even_an_allowed_range_opens_the_way_to_runtimes_or_the_host(neighbour: Guest, house: House) -> None:
-    wide = house.start("wide", network=NetworkPolicy(tcp_ports=(443, PORT), dns=False, allow=("10.0.0.0/8",)))
+    wide = house.start(
+        "wide", network=NetworkPolicy(tcp_ports=(443, PORT), dns=False, allow=("10.0.0.0/8", "172.16.0.0/12"))
+    )
     assert wide.connects(PRIVATE, 443).startswith("hello")
     assert wide.connects(neighbour.running.address, PORT).startswith("ConnectionRefusedError")
     with listener("10.99.7.1", 443):
@@ -195,7 +197,7 @@ def test_there_is_no_ipv6(guest: Guest) -> None:
 
 
 def test_the_member_has_no_rights_over_the_interface(guest: Guest) -> None:
-    for words in ("link set eth0 down", "addr add 10.140.9.9/32 dev eth0", "route del default"):
+    for words in ("link set eth0 down", "addr add 172.29.9.9/32 dev eth0", "route del default"):
         assert guest.shell(f"/usr/sbin/ip {words}")[0] != 0
     assert guest.answers()
 
@@ -203,17 +205,17 @@ def test_the_member_has_no_rights_over_the_interface(guest: Guest) -> None:
 def test_a_borrowed_address_is_dropped(guest: Guest) -> None:
     """Even root in the namespace could not speak for another runtime."""
     netns = guest.running.walls.netns
-    subprocess.run(["nsenter", f"--net={netns}", "ip", "addr", "add", "10.140.200.1/32", "dev", "eth0"], check=True)
+    subprocess.run(["nsenter", f"--net={netns}", "ip", "addr", "add", "172.29.200.1/32", "dev", "eth0"], check=True)
     try:
         found = guest(
-            "import socket\ns = socket.socket()\ns.settimeout(1)\ns.bind(('10.140.200.1', 0))\n"
+            "import socket\ns = socket.socket()\ns.settimeout(1)\ns.bind(('172.29.200.1', 0))\n"
             f"result = s.connect_ex(('{OUTSIDE}', 443))"
         )
         assert found != 0
         # The kernel lists a connection once its first packet was let through.
-        assert "10.140.200.1" not in Path("/proc/net/nf_conntrack").read_text()
+        assert "172.29.200.1" not in Path("/proc/net/nf_conntrack").read_text()
     finally:
-        subprocess.run(["nsenter", f"--net={netns}", "ip", "addr", "del", "10.140.200.1/32", "dev", "eth0"], check=True)
+        subprocess.run(["nsenter", f"--net={netns}", "ip", "addr", "del", "172.29.200.1/32", "dev", "eth0"], check=True)
 
 
 def test_a_dead_runtimes_address_leads_nowhere(house: House) -> None:
@@ -221,7 +223,7 @@ def test_a_dead_runtimes_address_leads_nowhere(house: House) -> None:
     address = gone.running.address
     house.run(house.sandboxes.stop(gone.running, 0))
     routes = json.loads(subprocess.run(["ip", "-j", "route"], capture_output=True, check=True).stdout)
-    assert [route for route in routes if route.get("type") == "blackhole" and route["dst"] == "10.140.0.0/16"]
+    assert [route for route in routes if route.get("type") == "blackhole" and route["dst"] == "172.29.0.0/16"]
     # The kernel answers itself; nothing is sent by the default route.
     with pytest.raises(OSError, match=r"Invalid argument|unreachable"):
         socket.create_connection((address, PORT), 1)

@@ -1,10 +1,12 @@
 """The filter's verdicts, by running its program as the kernel would."""
 
 import errno
+import platform
 import struct
 
 import pytest
 
+from mutirao.errors import SandboxError
 from mutirao.sandbox import seccomp
 
 ALLOW = 0x7FFF0000
@@ -62,7 +64,7 @@ def run(program: bytes, data: bytes) -> int:
         code, true, false, k = steps[at]
         at += 1
         if code == 0x20:  # ld [k]
-            a = struct.unpack_from("=I", data, k)[0]
+            (a,) = struct.unpack_from("=I", data, k)
         elif code == 0x54:  # and #k
             a &= k
         elif code == 0x05:  # ja
@@ -71,7 +73,7 @@ def run(program: bytes, data: bytes) -> int:
             holds = {0x15: a == k, 0x25: a > k, 0x35: a >= k, 0x45: bool(a & k)}[code]
             at += true if holds else false
         elif code == 0x06:  # ret #k
-            return k
+            return int(k)
         else:
             raise AssertionError(f"instruction {code:#x}")
 
@@ -170,6 +172,6 @@ def test_x32_calls_do_not_exist() -> None:
 
 
 def test_a_machine_without_a_filter_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seccomp.platform, "machine", lambda: "sparc64")
-    with pytest.raises(seccomp.SandboxError, match="no system call filter for sparc64"):
+    monkeypatch.setattr(platform, "machine", lambda: "sparc64")
+    with pytest.raises(SandboxError, match="no system call filter for sparc64"):
         seccomp.native()

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_slugs_are_plain_and_differ() -> None:
     ("field", "value"),
     [("memory_mb", 0), ("cpus", 0), ("cpus", float("nan")), ("processes", 1), ("open_files", 3), ("disk_mb", -1)],
 )
-def test_limits_have_a_floor(field: str, value: float) -> None:
+def test_limits_have_a_floor(field: str, value: Any) -> None:
     with pytest.raises(SandboxError, match=f"limit {field} is {value}: must be at least"):
         replace(SPEC.limits, **{field: value})
 
@@ -120,7 +121,7 @@ def test_limits_have_a_floor(field: str, value: float) -> None:
         ({"port": 65536}, "port 65536 must be between"),
     ],
 )
-def test_a_specification_that_cant_run_is_refused(changes: dict[str, object], message: str) -> None:
+def test_a_specification_that_cant_run_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SandboxError, match=message):
         replace(SPEC, **changes)
 

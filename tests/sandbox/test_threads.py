@@ -29,7 +29,8 @@ async def cancelled(threads: Threads, gate: threading.Event, undone: list[int]) 
 
 
 async def test_what_nobody_waits_for_is_undone_when_it_ends() -> None:
-    threads, gate, undone = Threads(2), threading.Event(), []
+    threads, gate = Threads(2), threading.Event()
+    undone: list[int] = []
     await cancelled(threads, gate, undone)
     assert undone == []
     gate.set()
@@ -38,7 +39,8 @@ async def test_what_nobody_waits_for_is_undone_when_it_ends() -> None:
 
 
 async def test_work_that_ended_just_before_the_cancelling_is_undone_too() -> None:
-    threads, undone = Threads(2), []
+    threads = Threads(2)
+    undone: list[int] = []
     task = asyncio.create_task(threads.run(lambda: 7, undo=undone.append))
     await asyncio.sleep(0)
     time.sleep(0.05)  # noqa: ASYNC251  (the loop must not learn of the result before the task is cancelled)
@@ -50,7 +52,8 @@ async def test_work_that_ended_just_before_the_cancelling_is_undone_too() -> Non
 
 
 async def test_work_that_never_began_is_not_undone() -> None:
-    threads, gate, undone = Threads(1), threading.Event(), []
+    threads, gate = Threads(1), threading.Event()
+    undone: list[int] = []
     first = asyncio.create_task(threads.run(lambda: gate.wait(5)))
     await cancelled(threads, gate, undone)
     gate.set()

@@ -60,7 +60,7 @@ def test_a_filter_of_system_calls_is_on(guest: Guest) -> None:
 
 def status(guest: Guest, key: str) -> str:
     lines = guest("result = open('/proc/self/status').read()").splitlines()
-    return next(line.split()[1] for line in lines if line.startswith(f"{key}:"))
+    return next(str(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def test_every_process_inside_is_walled_as_the_server_is(guest: Guest, house: House) -> None:

@@ -18,7 +18,6 @@ people work. Several processes of one service may each have a `Sandboxes` of the
 import contextlib
 import hashlib
 import secrets
-import shutil
 import signal
 import subprocess
 import time
@@ -222,9 +221,13 @@ class Sandboxes:
         self._firewall.teardown()
         self._network.teardown()
         self._cgroups.teardown()
-        shutil.rmtree(self._run, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self._run.parent.rmdir()
+        # Never a whole tree at once: should a home still be mounted below, its member's files would go with it.
+        for left in self._run.glob("*"):
+            if left.is_file():
+                left.unlink(missing_ok=True)
+        for directory in (*self._run.glob("*/*/"), *self._run.glob("*/"), self._run, self._run.parent):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
 
     # ------------------------------------------------------------------ one runtime
 
