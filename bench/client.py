@@ -90,7 +90,12 @@ class Kernel:
         received = await self.socket.receive()
         if received.type is aiohttp.WSMsgType.TEXT:
             message = json.loads(received.data)
-            return message["channel"], message["msg_type"], message["parent_header"].get("msg_id", ""), message["content"]
+            return (
+                message["channel"],
+                message["msg_type"],
+                message["parent_header"].get("msg_id", ""),
+                message["content"],
+            )
         if received.type is aiohttp.WSMsgType.BINARY:
             return unpack(received.data)
         raise ConnectionError(f"the websocket ended: {received}")
@@ -138,7 +143,9 @@ class Member:
         await self.login()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.http.close()
 
     @property
@@ -208,11 +215,15 @@ class Member:
         return str(model["id"])
 
     @asynccontextmanager
-    async def kernel(self, number: str | None = None, protocols: tuple[str, ...] = (SUBPROTOCOL,)) -> AsyncIterator[Kernel]:
+    async def kernel(
+        self, number: str | None = None, protocols: tuple[str, ...] = (SUBPROTOCOL,)
+    ) -> AsyncIterator[Kernel]:
         """A websocket to a kernel, a new one unless named; the kernel lives on."""
         number = number or await self.new_kernel()
         url = self.server / f"api/kernels/{number}/channels" % {"session_id": uuid.uuid4().hex}
-        async with self.http.ws_connect(url, protocols=protocols, max_msg_size=0, headers={"Origin": str(self.hub.origin())}) as socket:
+        async with self.http.ws_connect(
+            url, protocols=protocols, max_msg_size=0, headers={"Origin": str(self.hub.origin())}
+        ) as socket:
             kernel = Kernel(socket)
             await kernel.ready()
             yield kernel

@@ -12,9 +12,10 @@ import json
 import statistics
 from pathlib import Path
 
+from tests.flows.service import PASSWORD, running
+
 from bench import stock
 from bench.client import SUBPROTOCOL, Kernel, Member
-from tests.flows.service import PASSWORD, running
 
 RESULTS = Path(__file__).parent / "results"
 CELL = "1"
@@ -48,7 +49,10 @@ async def measure(our_url: str, rounds: int, cells: int) -> dict[str, dict[str, 
         await ours.start()
         await theirs.start()
         for name, protocols in (("v1", (SUBPROTOCOL,)), ("json", ())):
-            async with ours.kernel(protocols=protocols) as our_kernel, theirs.kernel(protocols=protocols) as their_kernel:
+            async with (
+                ours.kernel(protocols=protocols) as our_kernel,
+                theirs.kernel(protocols=protocols) as their_kernel,
+            ):
                 await times_ms(our_kernel, 5)
                 await times_ms(their_kernel, 5)
                 for _ in range(rounds):
@@ -67,13 +71,21 @@ def main() -> None:
     options = parser.parse_args()
     with running("10.140.0.0/16") as service:
         found = asyncio.run(measure(service.url, options.rounds, options.cells))
-    result = {"bench": "roundtrip", "ours": found["v1"]["ours"], "stock": found["v1"]["stock"], "json_format": found["json"]}
+    result = {
+        "bench": "roundtrip",
+        "ours": found["v1"]["ours"],
+        "stock": found["v1"]["stock"],
+        "json_format": found["json"],
+    }
     keys = ("roundtrip_p50_ms", "roundtrip_p99_ms")
     result["ratios"] = {key: round(found["v1"]["ours"][key] / found["v1"]["stock"][key], 4) for key in keys}
     for name, sides in found.items():
         print(f"{name:5} {'':6} {'p50 ms':>9} {'p99 ms':>9} {'min':>8} {'max':>9} {'cells':>6}")
         for side, row in sides.items():
-            print(f"{'':5} {side:6} " + f"{row['roundtrip_p50_ms']:9.2f} {row['roundtrip_p99_ms']:9.2f} {row['min_ms']:8.2f} {row['max_ms']:9.2f} {row['cells']:6.0f}")
+            print(
+                f"{'':5} {side:6} "
+                + f"{row['roundtrip_p50_ms']:9.2f} {row['roundtrip_p99_ms']:9.2f} {row['min_ms']:8.2f} {row['max_ms']:9.2f} {row['cells']:6.0f}"
+            )
         ratio = sides["ours"]["roundtrip_p50_ms"] / sides["stock"]["roundtrip_p50_ms"]
         print(f"{'':5} ratio of medians, ours / stock: 1/{1 / ratio:.1f}")
     RESULTS.mkdir(exist_ok=True)

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+from tests.flows.service import free_port
 
 from mutirao.hub import environment
-from tests.flows.service import free_port
 
 PASSWORD = "a stock password"
 
