@@ -26,6 +26,11 @@ from tests.sandbox.house import (
 )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root"):
+        need_root()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def alone() -> Iterator[None]:
     """One run of these tests at a time: they share addresses and interface names."""
