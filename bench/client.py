@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -243,6 +244,6 @@ def unpack(frame: bytes) -> tuple[str, str, str, dict[str, Any]]:
     """Channel, type, parent's id and content of a v1 message from a server that we trust."""
     count = int.from_bytes(frame[:8], "little")
     offsets = [int.from_bytes(frame[8 * (i + 1) : 8 * (i + 2)], "little") for i in range(count)]
-    parts = [frame[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    parts = [frame[a:b] for a, b in pairwise(offsets)]
     header, parent, content = json.loads(parts[1]), json.loads(parts[2]), json.loads(parts[4])
     return parts[0].decode(), header["msg_type"], parent.get("msg_id", ""), content

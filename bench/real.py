@@ -1,4 +1,4 @@
-"""Forty real notebooks, cell by cell, through the running service: who is stopped, who is told, what only lacks a download.
+"""Forty real notebooks, cell by cell, through the running service: who is stopped, who is told, what lacks a download.
 
 usage: ./run bench real --manifest MANIFEST.csv --files FOLDER [--benign 20] [--near 10] [--disallowed 10]
 
@@ -223,7 +223,8 @@ def main() -> int:
     silent = [entry for entry in walks if entry.row.label != "benign" and not entry.told]
     totals = Counter(found for entry in walks for found in entry.outcomes)
     print(
-        f"\n{len(walks)} notebooks of {len({entry.row.repo for entry in walks})} repositories, {sum(totals.values())} cells:"
+        f"\n{len(walks)} notebooks of {len({entry.row.repo for entry in walks})} repositories, "
+        f"{sum(totals.values())} cells:"
     )
     for name, count in totals.most_common():
         print(f"  {name:18} {count}")

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page
-
-from mutirao.policy.category import Category
-from tests.flows.browser import Lab, chromium, log_in, notice, person, start
+from tests.flows.browser import chromium, log_in, notice, person, start
 from tests.flows.cells import DISALLOWED
 from tests.flows.service import PASSWORD, Service, running
+
+from mutirao.policy.category import Category
 
 IMAGES = Path(__file__).parent / "images"
 PLOT = """import matplotlib.pyplot as plt

@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
 
     host = (("--host",), {"help": "address to listen on"})
     port = (("--port",), {"type": int, "help": "port to listen on"})
-    name = (("name",), {})
+    name: tuple[tuple[str, ...], dict[str, Any]] = (("name",), {})
     demo = (("--demo",), {"action": "store_true", "help": "one shared password ($MUTIRAO_PASSWORD), loopback only"})
     command(commands, "up", up, host, port, demo)
     command(commands, "doctor", doctor)

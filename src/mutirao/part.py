@@ -64,7 +64,6 @@ class Keeper:
 
     async def _spawn(self) -> None:
         part = self.part
-        owner = {} if part.uid is None else {"user": part.uid, "group": part.uid, "extra_groups": []}
         with part.log_file.open("ab") as output:
             self.process = await asyncio.create_subprocess_exec(
                 *part.argv,
@@ -76,7 +75,9 @@ class Keeper:
                 start_new_session=True,
                 umask=0o022 if part.uid is None else 0o077,
                 preexec_fn=_die_with_parent,
-                **owner,
+                user=part.uid,
+                group=part.uid,
+                extra_groups=None if part.uid is None else [],
             )
 
     async def _keep(self) -> None:
