@@ -26,10 +26,12 @@ from mutirao.hub.invite import Invites
 from mutirao.hub.place import Place
 from mutirao.hub.spawner import open_sandboxes
 from mutirao.part import Keeper, Part, PartError
+from mutirao.sandbox.sandboxes import Sandboxes
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
+MEND_S = 60
 
 
 def service_uid(settings: Settings) -> int:
@@ -68,7 +70,7 @@ class Supervisor:
                 await self._start(place)
                 if not self.end.is_set():
                     self._greet(place)
-                await self.end.wait()
+                await self._wait(sandboxes)
             finally:
                 print("Stopping …", file=sys.stderr, flush=True)
                 for keeper in reversed(self.keepers):
@@ -77,6 +79,16 @@ class Supervisor:
         if self.failure:
             raise self.failure
         print("Stopped; nothing was left behind.", file=sys.stderr, flush=True)
+
+    async def _wait(self, sandboxes: Sandboxes) -> None:
+        """Wait for the end; until then mend the packet filter, which somebody's restart of nftables may flush."""
+        while not self.end.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.end.wait(), MEND_S)
+            try:
+                await sandboxes.mend()
+            except SandboxError as error:
+                log.error("the packet filter can't be mended: %s", error)
 
     def _check(self) -> None:
         """What can be known to fail before anything is started."""

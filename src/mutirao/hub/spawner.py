@@ -131,7 +131,11 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         """None while the runtime lives, else its exit status (0 when there is none)."""
         if self.running is None:
             return 0
-        return await _sandboxes().poll(self.running)
+        status = await _sandboxes().poll(self.running)
+        if status is not None:
+            # JupyterHub calls no stop for a server that ended by itself: its walls would stay.
+            await self.stop(now=True)
+        return status
 
     async def stop(self, now: bool = False) -> None:
         """Stop the runtime and take its walls down; done when nothing of it is left."""
