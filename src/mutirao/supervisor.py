@@ -294,7 +294,7 @@ class Supervisor:
                 lines += [f"Operators ({names}) log in with:  {place.operator_password}"]
         elif self.settings.login.kind is LoginKind.NATIVE:
             invites = Invites(self.data / "hub" / "invites")
-            if not list(invites.folder.glob("*.used")) and not list(invites.folder.glob("*.invite")):
+            if not invites.operator_provided():
                 token = invites.issue(operator=True)
                 lines += ["You are the first operator. Sign up by this link (it works once, for 7 days):"]
                 lines += [f"  {url}/hub/signup?invite={token}"]

@@ -9,18 +9,13 @@ import json
 import os
 import secrets
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nativeauthenticator import NativeAuthenticator
-from nativeauthenticator.handlers import SignUpHandler
-from nativeauthenticator.orm import UserInfo
-from traitlets import Unicode
+from mutirao.errors import ConfigError
 
-COOKIE = "mutirao-invite"
 INVITE_LIFE = timedelta(days=7)
 
 
@@ -32,105 +27,82 @@ class Invites:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def issue(self, *, operator: bool, life: timedelta = INVITE_LIFE) -> str:
-        """A new token, good for one sign-up until its life ends."""
+        """A new token, good for one sign-up until its life ends; ConfigError where it can't be kept."""
+        if life <= timedelta(0):
+            raise ConfigError(f"An invite for {life.days} days has lapsed before it is used: give it 1 day or more.")
         token = secrets.token_urlsafe(24)
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        ends = self.clock() + life
+        try:
+            ends = self.clock() + life
+        except OverflowError:
+            raise ConfigError(f"An invite for {life.days} days ends after the year 9999: give it fewer days.") from None
         fresh = self._file(token).with_suffix(".new")
-        fresh.write_text(json.dumps({"operator": operator, "ends_at": ends.isoformat()}))
-        fresh.rename(self._file(token))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh.write_text(json.dumps({"operator": operator, "ends_at": ends.isoformat()}))
+            fresh.rename(self._file(token))
+        except OSError as error:
+            raise ConfigError(f"The invite can't be kept in {self.folder}: {error.strerror}.") from error
         return token
 
     def valid(self, token: str) -> bool:
         """True while the invite is unused and alive."""
-        try:
-            held = json.loads(self._file(token).read_text())
-        except (OSError, ValueError):
-            return False
-        return datetime.fromisoformat(held["ends_at"]) > self.clock()
+        return self._alive(self._file(token)) is not None
+
+    def for_operator(self, token: str) -> bool:
+        """True while the invite is valid and makes an operator."""
+        held = self._alive(self._file(token))
+        return held is not None and bool(held["operator"])
 
     def use(self, token: str, member: str) -> bool:
-        """Spend the invite on a member; False where somebody was quicker."""
-        if not self.valid(token):
-            return False
+        """Spend the invite on a member; False where it is not valid, or somebody was quicker."""
         file = self._file(token)
-        held = json.loads(file.read_text())
+        held = self._alive(file)
+        if held is None:
+            return False
         spent = file.with_suffix(".used")
         try:
             os.link(file, spent)
             file.unlink()
         except OSError:
             return False
-        fresh = spent.with_suffix(".new")
-        fresh.write_text(json.dumps(held | {"member": member, "used_at": self.clock().isoformat()}))
-        fresh.replace(spent)
+        self._write(spent, held | {"member": member, "used_at": self.clock().isoformat()})
         return True
 
     def operators(self) -> set[str]:
-        """The members who came in by an operator's invite."""
-        found = set()
-        for file in self.folder.glob("*.used"):
-            held = json.loads(file.read_text())
-            if held["operator"] and "member" in held:
-                found.add(held["member"])
-        return found
+        """The members who came in by an operator's invite and have not been made operators yet."""
+        return {held["member"] for _, held in self._used() if held["operator"] and "entered_at" not in held}
+
+    def entered(self, member: str) -> None:
+        """Note that a member was made an operator, or never will be: an invite makes one once.
+
+        From then on the hub's own record counts, so that whoever was demoted or deleted stays so.
+        """
+        for file, held in self._used():
+            if held["member"] == member and "entered_at" not in held:
+                self._write(file, held | {"entered_at": self.clock().isoformat()})
+
+    def operator_provided(self) -> bool:
+        """True where an operator came in by invite, or holds one that is valid still."""
+        if any(held["operator"] for _, held in self._used()):
+            return True
+        held = (self._alive(file) for file in self.folder.glob("*.invite"))
+        return any(one is not None and one["operator"] for one in held)
+
+    def _used(self) -> list[tuple[Path, dict[str, Any]]]:
+        found = [(file, json.loads(file.read_text())) for file in self.folder.glob("*.used")]
+        return [(file, held) for file, held in found if "member" in held]
+
+    def _alive(self, file: Path) -> dict[str, Any] | None:
+        try:
+            held: dict[str, Any] = json.loads(file.read_text())
+        except (OSError, ValueError):
+            return None
+        return held if datetime.fromisoformat(held["ends_at"]) > self.clock() else None
+
+    def _write(self, file: Path, held: dict[str, Any]) -> None:
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps(held))
+        fresh.replace(file)
 
     def _file(self, token: str) -> Path:
-        return self.folder / f"{hashlib.sha256(token.encode()).hexdigest()}.invite"
-
-
-_token: ContextVar[str] = ContextVar("invite token of the sign-up in progress", default="")
-
-
-class InviteSignUp(SignUpHandler):  # type: ignore[misc]  # no type information is published
-    """The sign-up page; an invite in its address is kept in a cookie until the form comes back."""
-
-    async def get(self) -> None:
-        """Show the form; a valid invite goes into a signed cookie."""
-        token = self.get_argument("invite", "")
-        if token and self.authenticator.invites.valid(token):
-            self.set_secure_cookie(COOKIE, token, expires_days=1, httponly=True, path=self.hub.base_url)
-        await super().get()
-
-    async def post(self) -> None:
-        """Sign up, with the invite where there is one."""
-        held = self.get_secure_cookie(COOKIE)
-        reset = _token.set(held.decode() if held else "")
-        try:
-            await super().post()
-        finally:
-            _token.reset(reset)
-        self.clear_cookie(COOKIE, path=self.hub.base_url)
-
-
-class InviteAuthenticator(NativeAuthenticator):  # type: ignore[misc]  # no type information is published
-    """NativeAuthenticator whose sign-ups with an invite need no approval."""
-
-    invite_folder = Unicode(help="Folder of the invites.").tag(config=True)
-
-    @property
-    def invites(self) -> Invites:
-        """The invites of this hub."""
-        return Invites(Path(self.invite_folder))
-
-    def create_user(self, username: str, password: str, **kwargs: Any) -> UserInfo | None:
-        """Create a sign-up; a valid invite approves it at once."""
-        info = super().create_user(username, password, **kwargs)
-        if info is not None and _token.get() and self.invites.use(_token.get(), info.username):
-            info.is_authorized = True
-            self.db.commit()
-        return info
-
-    async def authenticate(self, handler: Any, data: dict[str, str]) -> dict[str, Any] | None:
-        """Check name and password; those invited as operators are administrators."""
-        name = await super().authenticate(handler, data)
-        if not name:
-            return None
-        operator = name in self.invites.operators() or name in self.admin_users
-        return {"name": name, "admin": True if operator else None}
-
-    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """The native pages, with our sign-up."""
-        return [
-            (path, InviteSignUp if handler is SignUpHandler else handler) for path, handler in super().get_handlers(app)
-        ]
+        return self.folder / f"{hashlib.sha256(token.encode(errors='replace')).hexdigest()}.invite"

@@ -62,7 +62,7 @@ match settings.login.kind:
             c.SharedPasswordAuthenticator.admin_password = place.operator_password
         c.Authenticator.allow_all = True
     case LoginKind.NATIVE:
-        c.JupyterHub.authenticator_class = "mutirao.hub.invite.InviteAuthenticator"
+        c.JupyterHub.authenticator_class = "mutirao.hub.native.InviteAuthenticator"
         c.InviteAuthenticator.invite_folder = str(data / "invites")
         c.NativeAuthenticator.open_signup = settings.login.open_sign_up
         c.NativeAuthenticator.minimum_password_length = 8
