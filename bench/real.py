@@ -1,8 +1,10 @@
 """Forty real notebooks, cell by cell, through the running service: who is stopped, who is told, what lacks a download.
 
-usage: ./run bench real --manifest MANIFEST.csv --files FOLDER [--benign 20] [--near 10] [--disallowed 10]
+usage: ./run bench real [--manifest MANIFEST.csv] [--clones FOLDER] [--benign 20] [--near 10] [--disallowed 10]
 
-MANIFEST labels files by repository (`label`, `hard`, `evidence`, `sha1`, `kind`); FOLDER holds them as <sha1>.<kind>.
+MANIFEST labels files by repository and commit (`repo, commit, path, label, hard, evidence, sha1, kind`); by default the
+corpus beside this checkout. CLONES holds git clones as owner+name, bare or not; by default any folder beside this
+checkout that holds such. The files are read from git and kept in memory alone: none of them enters the project.
 The choice is the same in every run: repositories and categories in turn, by sha1. The runtimes have no network at all,
 so nothing leaves the machine; a cell that fails for want of a package, a file or the network is told apart from one
 that fails by itself. Written: bench/results/real.json with every verdict. Exit status 1 where a benign cell was stopped
@@ -12,8 +14,10 @@ or a disallowed notebook met no notice.
 import argparse
 import asyncio
 import csv
+import hashlib
 import itertools
 import json
+import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -68,11 +72,11 @@ class Row:
     """One file of the manifest."""
 
     repo: str
+    commit: str
     path: str
     label: str
     near: bool
     sha1: str
-    kind: str
 
 
 @dataclass(slots=True)
@@ -89,16 +93,42 @@ class Walk:
         return Outcome.WARNED in self.outcomes or Outcome.NOT_RUN in self.outcomes or bool(self.notices)
 
 
-def read(manifest: Path, files: Path) -> list[Row]:
-    """The notebooks of the manifest that lie in `files`; those whose label only makes sense elsewhere are left out."""
+def read(manifest: Path, clones: Path) -> list[Row]:
+    """The notebooks of the manifest that have a clone; those whose label only makes sense elsewhere are left out."""
     rows = []
     with manifest.open(newline="") as file:
         for entry in csv.DictReader(file):
             weak = entry["label"] != "benign" and entry["evidence"] != "self"
-            if entry["kind"] == "ipynb" and not weak and (files / f"{entry['sha1']}.ipynb").is_file():
+            if entry["kind"] == "ipynb" and not weak and clone(clones, entry["repo"]) is not None:
                 near = entry["hard"] == "1"
-                rows.append(Row(entry["repo"], entry["path"], entry["label"], near, entry["sha1"], entry["kind"]))
+                rows.append(Row(entry["repo"], entry["commit"], entry["path"], entry["label"], near, entry["sha1"]))
     return sorted(rows, key=lambda row: row.sha1)
+
+
+def clone(clones: Path, repo: str) -> Path | None:
+    """The git directory of a clone, where there is one."""
+    plus = clones / repo.replace("/", "+")
+    return next(
+        (place for place in (plus / "repo" / ".git", plus / "repo", plus / ".git", plus) if (place / "HEAD").exists()),
+        None,
+    )
+
+
+def content(row: Row, clones: Path) -> bytes:
+    """The file as it is at the manifest's commit."""
+    place = clone(clones, row.repo)
+    assert place is not None
+    command = ["git", "--git-dir", str(place), "cat-file", "blob", f"{row.commit}:{row.path}"]
+    data = subprocess.run(command, capture_output=True, check=True).stdout
+    if hashlib.sha1(data).hexdigest() != row.sha1:
+        raise ValueError(f"{row.repo} {row.path} differs from the manifest")
+    return data
+
+
+def beside(name: str) -> Path | None:
+    """A folder beside this checkout that holds `name`."""
+    parent = Path(__file__).parents[2]
+    return next((folder for folder in sorted(parent.iterdir()) if (folder / name).exists()), None)
 
 
 def in_turn(rows: Iterable[Row], count: int) -> list[Row]:
@@ -115,9 +145,9 @@ def in_turn(rows: Iterable[Row], count: int) -> list[Row]:
     return list(itertools.islice((row for layer in layers for row in layer if row is not None), count))
 
 
-def cells(path: Path) -> list[str]:
+def cells(data: bytes) -> list[str]:
     """The code cells of a notebook of format 3 or 4."""
-    book = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    book = json.loads(data.decode("utf-8", errors="replace"))
     found = book.get("cells") or [cell for sheet in book.get("worksheets", []) for cell in sheet.get("cells", [])]
     texts = [cell.get("source", cell.get("input", "")) for cell in found if cell.get("cell_type") == "code"]
     return [text for text in ("".join(text) if isinstance(text, list) else text for text in texts) if text.strip()]
@@ -140,7 +170,7 @@ def outcome(ran: Ran) -> Outcome:
     return Outcome.FAILED
 
 
-async def walk(member: Member, row: Row, files: Path) -> Walk:
+async def walk(member: Member, row: Row, clones: Path) -> Walk:
     """Send a notebook's cells one after another to a fresh kernel."""
     result = Walk(row)
     number = await member.new_kernel()
@@ -148,7 +178,7 @@ async def walk(member: Member, row: Row, files: Path) -> Walk:
     began = clock()
     try:
         async with member.kernel(number) as kernel:
-            for code in cells(files / f"{row.sha1}.ipynb"):
+            for code in cells(content(row, clones)):
                 late = clock() - began > NOTEBOOK_TIMEOUT_S
                 ran = await run(member, number, kernel, "if False:\n    pass\n" + code if late else code, late)
                 found = outcome(ran)
@@ -181,13 +211,13 @@ async def _interrupt(member: Member, number: str, after_s: float) -> None:
         await asyncio.sleep(1)
 
 
-async def walk_all(url: str, rows: list[Row], files: Path) -> list[Walk]:
+async def walk_all(url: str, rows: list[Row], clones: Path) -> list[Walk]:
     """Every notebook, one after another, in one member's runtime."""
     walks = []
     async with Member(url, "reader", PASSWORD) as member:
         await member.start({"environment": "base", "size": "medium"})
         for number, row in enumerate(rows, 1):
-            result = await walk(member, row, files)
+            result = await walk(member, row, clones)
             counts = ", ".join(f"{count} {name}" for name, count in Counter(result.outcomes).items())
             print(
                 f"{number:3}/{len(rows)} {row.label:18} {'near' if row.near else '':5} {row.repo[:45]:45} {counts}",
@@ -201,23 +231,31 @@ async def walk_all(url: str, rows: list[Row], files: Path) -> list[Walk]:
 def main() -> int:
     """Choose, walk, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--files", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--clones", type=Path)
     parser.add_argument("--benign", type=int, default=20)
     parser.add_argument("--near", type=int, default=10)
     parser.add_argument("--disallowed", type=int, default=10)
     options = parser.parse_args()
-    rows = read(options.manifest, options.files)
+    shared = beside("corpus/dev.csv")
+    manifest = options.manifest or (shared / "corpus" / "dev.csv" if shared else None)
+    if manifest is None or not manifest.is_file():
+        print("There is no manifest: name one with --manifest.", file=sys.stderr)
+        return 2
+    with manifest.open(newline="") as file:
+        repos = sorted({entry["repo"] for entry in csv.DictReader(file)})
+    clones = options.clones or next((found for repo in repos if (found := beside(repo.replace("/", "+")))), None)
+    rows = read(manifest, clones) if clones else []
     benign = in_turn((row for row in rows if row.label == "benign" and not row.near), options.benign)
     near = in_turn((row for row in rows if row.label == "benign" and row.near), options.near)
     disallowed = in_turn((row for row in rows if row.label != "benign"), options.disallowed)
     chosen = [*benign, *near, *disallowed]
     if not chosen:
-        print(f"No notebook of {options.manifest} lies in {options.files}: lay them out first.", file=sys.stderr)
+        print(f"No repository of {manifest} is cloned: name a folder of clones with --clones.", file=sys.stderr)
         return 2
     # The sandbox section comes last in the service's file, so these keys belong to it.
     with running("10.141.0.0/16", WITHOUT_NETWORK) as service:
-        walks = asyncio.run(walk_all(service.url, chosen, options.files))
+        walks = asyncio.run(walk_all(service.url, chosen, clones))
     stopped = [entry for entry in walks if entry.row.label == "benign" and Outcome.NOT_RUN in entry.outcomes]
     warned = [entry for entry in walks if entry.row.label == "benign" and Outcome.WARNED in entry.outcomes]
     silent = [entry for entry in walks if entry.row.label != "benign" and not entry.told]
