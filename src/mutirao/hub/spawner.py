@@ -83,6 +83,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
             "USER": "member",
             "LOGNAME": "member",
             "MUTIRAO_ENVIRONMENT": name,
+            "MUTIRAO_LANGUAGE": _language(self),
             # One thread a core that the size gives: a library that counts the host's cores would thrash.
             "OMP_NUM_THREADS": str(max(1, round(size.cpus))),
         }

@@ -19,5 +19,11 @@ for name in pip pip3; do
   printf '#!%s/bin/python\nimport sys\nfrom pip._internal.cli.main import main\nsys.exit(main())\n' "$mine" >"$mine/bin/$name"
   chmod 700 "$mine/bin/$name"
 done
+# JupyterLab speaks the language of the page that started it, until the member chooses another in its own settings.
+choice=$HOME/.jupyter/lab/user-settings/@jupyterlab/translation-extension/plugin.jupyterlab-settings
+if [ "${MUTIRAO_LANGUAGE:-en}" != en ] && [ ! -e "$choice" ]; then
+  mkdir -p "${choice%/*}"
+  printf '{"locale": "%s"}\n' "$(echo "$MUTIRAO_LANGUAGE" | tr - _)" >"$choice"
+fi
 export MUTIRAO_KERNEL_PYTHON="$mine/bin/python" PATH="$mine/bin:$base/bin:$PATH" VIRTUAL_ENV="$mine"
 exec "$base/bin/python" -m jupyterhub.singleuser "$@"
