@@ -5,8 +5,10 @@ import secrets
 import sys
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from jupyterhub.proxy import ConfigurableHTTPProxy, Proxy
+from traitlets.config.loader import LazyConfigValue
 from traitlets.utils.importstring import import_item
 
 from mutirao.cases import adoption
@@ -15,6 +17,9 @@ from mutirao.hub import actor_api
 from mutirao.hub.proxy import Guarded
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
+
+SETS = ("extra_user_scopes",)
+"""Those of the hub's traits that are a set where the others are lists."""
 
 
 def guard(
@@ -36,9 +41,7 @@ def guard(
     system user for gate and pages where the hub runs as root.
     """
     prepare_store(database, policy)
-    base_url = c.JupyterHub.get("base_url", "/")
-    if not isinstance(base_url, str):
-        base_url = "/"
+    base_url = _base_url(c)
     gate_secret, service_token = secrets.token_hex(32), secrets.token_hex(32)
     c.JupyterHub.proxy_class = guarded_class(c.JupyterHub.get("proxy_class", ConfigurableHTTPProxy))
     os.environ["MUTIRAO_GATE_URL"] = gate_url
@@ -59,7 +62,7 @@ def guard(
     }
     user = {"user": service_user} if service_user else {}
     c.JupyterHub.services = [
-        *c.JupyterHub.get("services", []),
+        *_listed(c, "services"),
         {
             "name": "mutirao",
             "url": pages_url,
@@ -78,19 +81,39 @@ def guard(
             **user,
         },
     ]
-    c.JupyterHub.load_roles = [*c.JupyterHub.get("load_roles", []), *roles()]
-    c.JupyterHub.extra_handlers = [
-        *c.JupyterHub.get("extra_handlers", []),
-        (actor_api.PATH, actor_api.ActorAPIHandler),
-    ]
+    c.JupyterHub.load_roles = _with_roles(_listed(c, "load_roles"), _listed(c, "extra_user_scopes"))
+    c.JupyterHub.extra_handlers = [*_listed(c, "extra_handlers"), (actor_api.PATH, actor_api.ActorAPIHandler)]
 
 
 def roles() -> list[dict[str, Any]]:
     """What the service may ask of the hub, and who may see the pages: every user."""
+    return _with_roles([], [])
+
+
+def _with_roles(load_roles: list[dict[str, Any]], user_scopes: list[str]) -> list[dict[str, Any]]:
+    """The hub's own roles with ours; a `user` role that the hub defines itself keeps its scopes and gains one."""
+    asking = ["list:users", "read:users", "read:servers", "proxy"]
+    own = next((role for role in load_roles if role["name"] == "user"), {"name": "user"})
+    scopes = [*own.get("scopes", ["self", *user_scopes]), "access:services!service=mutirao"]
     return [
-        {"name": "mutirao", "services": ["mutirao"], "scopes": ["list:users", "read:users", "read:servers", "proxy"]},
-        {"name": "user", "scopes": ["self", "access:services!service=mutirao"]},
+        *(role for role in load_roles if role is not own),
+        {"name": "mutirao", "services": ["mutirao"], "scopes": asking},
+        own | {"scopes": scopes},
     ]
+
+
+def _listed(c: Any, name: str) -> list[Any]:
+    """A list or set of the hub's configuration, whether it was assigned or added to."""
+    found = c.JupyterHub.get(name, [])
+    if isinstance(found, LazyConfigValue):
+        return list(found.get_value(set() if name in SETS else []))
+    return list(found)
+
+
+def _base_url(c: Any) -> str:
+    """The hub's prefix, with a slash at both ends, from base_url or from the path of bind_url."""
+    found = c.JupyterHub.get("base_url", "") or urlsplit(c.JupyterHub.get("bind_url", "")).path
+    return f"/{found.strip('/')}/" if found.strip("/") else "/"
 
 
 def guarded_class(proxy_class: Any) -> type:

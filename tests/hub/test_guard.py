@@ -1,0 +1,141 @@
+"""`guard(c)` adds to what a hub's configuration holds already, and takes nothing away."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from jupyterhub.proxy import ConfigurableHTTPProxy
+from traitlets.config import Config
+
+from mutirao.errors import ConfigError
+from mutirao.hub.guard import guard
+from mutirao.hub.proxy import Guarded
+
+PAGES = "access:services!service=mutirao"
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """`guard` hands the gate's secret to the proxy class by the hub's environment."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+def guarded(c: Config, tmp_path: Path, **options: str) -> Config:
+    guard(c, database=f"sqlite:///{tmp_path / 'mutirao.sqlite'}", **options)
+    return c
+
+
+def role(c: Config, name: str) -> dict[str, list[str]]:
+    found = [one for one in c.JupyterHub.load_roles if one["name"] == name]
+    assert len(found) == 1
+    return found[0]
+
+
+def pages_url(c: Config) -> str:
+    gate = next(one for one in c.JupyterHub.services if one["name"] == "mutirao-gate")
+    return str(gate["environment"]["MUTIRAO_PAGES_URL"])
+
+
+def test_an_empty_configuration_is_guarded(tmp_path: Path) -> None:
+    c = guarded(Config(), tmp_path)
+
+    assert issubclass(c.JupyterHub.proxy_class, Guarded)
+    assert issubclass(c.JupyterHub.proxy_class, ConfigurableHTTPProxy)
+    assert [one["name"] for one in c.JupyterHub.services] == ["mutirao", "mutirao-gate"]
+    assert role(c, "user")["scopes"] == ["self", PAGES]
+
+
+def test_what_was_assigned_stays(tmp_path: Path) -> None:
+    c = Config()
+    c.JupyterHub.services = [{"name": "cull"}]
+    c.JupyterHub.load_roles = [
+        {"name": "cull", "scopes": ["list:users"]},
+        {"name": "user", "scopes": ["self", "shares"]},
+    ]
+    c.JupyterHub.extra_handlers = [("/x", object)]
+    guarded(c, tmp_path)
+
+    assert [one["name"] for one in c.JupyterHub.services] == ["cull", "mutirao", "mutirao-gate"]
+    assert role(c, "cull")["scopes"] == ["list:users"]
+    assert role(c, "user")["scopes"] == ["self", "shares", PAGES]
+    assert len(c.JupyterHub.extra_handlers) == 2
+
+
+def test_what_was_appended_stays(tmp_path: Path) -> None:
+    """`c.JupyterHub.services.append(…)` without an assignment leaves no list, but a promise of one."""
+    c = Config()
+    c.JupyterHub.services.append({"name": "cull"})
+    c.JupyterHub.load_roles.append({"name": "cull", "scopes": []})
+    c.JupyterHub.extra_user_scopes.add("shares")
+    guarded(c, tmp_path)
+
+    assert [one["name"] for one in c.JupyterHub.services] == ["cull", "mutirao", "mutirao-gate"]
+    assert role(c, "cull")
+    assert role(c, "user")["scopes"] == ["self", "shares", PAGES]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("base_url", "/", "/services/mutirao/"),
+        ("base_url", "/jupyter/", "/jupyter/services/mutirao/"),
+        ("base_url", "jupyter", "/jupyter/services/mutirao/"),
+        ("bind_url", "http://:8000/a/b", "/a/b/services/mutirao/"),
+        ("bind_url", "http://:8000", "/services/mutirao/"),
+    ],
+)
+def test_links_know_the_hubs_prefix(tmp_path: Path, name: str, value: str, expected: str) -> None:
+    c = Config()
+    c.JupyterHub[name] = value
+
+    assert pages_url(guarded(c, tmp_path)) == expected
+
+
+def test_links_know_the_public_address(tmp_path: Path) -> None:
+    assert (
+        pages_url(guarded(Config(), tmp_path, public_url="https://hub.example/"))
+        == "https://hub.example/services/mutirao/"
+    )
+
+
+def test_the_proxy_class_may_be_named_and_is_guarded_once(tmp_path: Path) -> None:
+    c = Config()
+    c.JupyterHub.proxy_class = "jupyterhub.proxy.ConfigurableHTTPProxy"
+    first = guarded(c, tmp_path).JupyterHub.proxy_class
+    again = Config()
+    again.JupyterHub.proxy_class = first
+
+    assert guarded(again, tmp_path).JupyterHub.proxy_class is first
+
+
+def test_something_else_than_a_proxy_is_refused(tmp_path: Path) -> None:
+    c = Config()
+    c.JupyterHub.proxy_class = dict
+    with pytest.raises(ConfigError, match="must be a JupyterHub proxy class"):
+        guarded(c, tmp_path)
+
+
+def test_secrets_are_made_anew_and_the_pages_do_not_get_the_gates(tmp_path: Path) -> None:
+    first, second = (
+        {one["name"]: one["environment"] for one in guarded(Config(), tmp_path).JupyterHub.services} for _ in range(2)
+    )
+
+    assert first["mutirao-gate"]["MUTIRAO_GATE_SECRET"] != second["mutirao-gate"]["MUTIRAO_GATE_SECRET"]
+    assert "MUTIRAO_GATE_SECRET" not in first["mutirao"]
+
+
+def test_the_store_stands_afterwards_with_the_first_policy_alone(tmp_path: Path) -> None:
+    guarded(Config(), tmp_path)
+    guarded(Config(), tmp_path)  # a second start adopts nothing
+
+    from mutirao.cases import adoption
+    from mutirao.store.store import Store
+
+    store = Store(f"sqlite:///{tmp_path / 'mutirao.sqlite'}")
+    with store.read() as session:
+        assert [entry.version for entry in adoption.adoptions(session)] == [2]
+    store.close()
