@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import inspect
 import io
+import itertools
 import json
 import re
 import shlex
@@ -14,6 +16,10 @@ from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
 from mutirao import cli, config
+from mutirao.cases.decide import decide
+from mutirao.detect.finding import Level, Maturity
+from mutirao.hub.guard import guard
+from mutirao.policy.category import Category
 from mutirao.store.models import Base
 from mutirao.web.app import PREFIX
 from tests.web import twin
@@ -131,7 +137,12 @@ def fault(words: list[str], whole: bool) -> str:
     if words[0] == "./run":
         if words[1] not in run_commands():
             return f"./run has no {words[1]}"
-        if words[1] == "bench" and len(words) > 2 and not (ROOT / "bench" / f"{words[2]}.py").is_file() and whole:
+        if (
+            words[1] == "bench"
+            and len(words) > 2
+            and words[2] not in PLACEHOLDERS.values()
+            and not (ROOT / "bench" / f"{words[2]}.py").is_file()
+        ):
             return f"there is no bench/{words[2]}.py"
         if words[1] not in ("mutirao", "up"):
             return ""
@@ -168,6 +179,7 @@ def test_every_command_that_is_quoted_exists(page: Path) -> None:
         ("./run bench nothing", True),
         ("sudo ./run up --demo --prot 1", True),
         ("mutirao policy adopt two --by a --reason b", True),
+        ("./run bench nothing", False),
         ("mutirao policy drop", False),
         ("mutirao up --fast", False),
     ],
@@ -258,3 +270,38 @@ def test_the_changelog_holds_this_version() -> None:
     from mutirao import __version__
 
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_argument_of_guard_is_described() -> None:
+    page = (DOCS / "howto" / "existing-jupyterhub.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", page, re.MULTILINE))
+
+    wanted = {key: entry.default for key, entry in inspect.signature(guard).parameters.items() if key != "c"}
+
+    assert rows == {key: f"`{default}`" if default else "none" for key, default in wanted.items()}
+
+
+COLUMNS = (
+    {Category.MINING, Category.DOS},
+    {Category.PASSWORD_CRACKING, Category.P2P, Category.PROXY, Category.DEEPFAKE, Category.MULTI_ACCOUNT},
+    {Category.REMOTE_ACCESS, Category.FILE_HOSTING},
+)
+
+
+def test_the_table_of_decisions_is_what_is_decided() -> None:
+    page = (DOCS / "why" / "cases.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (any|`\w+`), (any|`\w+`(?: or `\w+`)*) \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE)
+
+    said: dict[tuple[Level, Maturity, Category], str] = {}
+    for level_cell, maturity_cell, *cells in rows:
+        levels = list(Level) if level_cell == "any" else [Level[level_cell.strip("`").upper()]]
+        maturities = (
+            list(Maturity) if maturity_cell == "any" else [Maturity(m.strip("`")) for m in maturity_cell.split(" or ")]
+        )
+        for level, maturity, (column, cell) in itertools.product(levels, maturities, zip(COLUMNS, cells, strict=True)):
+            said |= {(level, maturity, category): cell for category in column}
+
+    assert set().union(*COLUMNS) == set(Category)
+    for key in itertools.product(Level, Maturity, Category):
+        decided = decide(*key)
+        assert said[key] == (decided.action.value if decided.recorded else "counted"), key
