@@ -115,10 +115,17 @@ def test_a_case_is_nobody_elses(service: Service, page: Page, browser: Browser) 
 
 def test_terminals_say_why_they_are_off(page: Page) -> None:
     page.keyboard.press("Control+Shift+L")
-    page.locator('.jp-LauncherCard[title*="Terminals are off"]').last.click()
+    expect(page.locator('.jp-LauncherCard[data-category="Other"]', has_text="Terminal")).to_have_count(1)
+    page.locator('.jp-LauncherCard[title*="Terminals are off"]').click()
 
     expect(page.locator(".jp-Dialog")).to_contain_text("Terminals are off")
     page.locator(".jp-Dialog button.jp-mod-reject").click()
+
+
+def test_a_terminal_can_not_be_opened_by_its_address(service: Service, page: Page) -> None:
+    answer = page.request.get(f"{service.url}/user/ana/api/terminals")
+
+    assert answer.status == 404
 
 
 def test_the_notebook_is_there_after_logging_out_and_in(service: Service, page: Page, browser: Browser) -> None:

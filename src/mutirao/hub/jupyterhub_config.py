@@ -36,6 +36,8 @@ c.Spawner.ip = "0.0.0.0"  # noqa: S104 - inside the sandbox, where only the host
 c.Spawner.port = 8888
 c.Spawner.default_url = "/lab"
 c.Spawner.env_keep = []
+# On the command line, which a configuration file in the member's home can't overrule.
+c.Spawner.args = ["--ServerApp.terminals_enabled=False"]
 c.Spawner.http_timeout = settings.sandbox.start_timeout_s
 c.Spawner.start_timeout = settings.sandbox.start_timeout_s
 

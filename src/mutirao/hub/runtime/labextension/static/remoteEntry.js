@@ -37,7 +37,9 @@
     return (await versions[Object.keys(versions)[0]].get())();
   }
 
-  function activate(app, { apputils, lumino }, launcher, palette) {
+  function activate(app, { apputils, lumino }, launcher, palette, translator) {
+    // JupyterLab's own word for the group where its terminal would be.
+    const category = translator ? translator.load("jupyterlab").__("Other") : "Other";
     const words = WORDS[(document.documentElement.lang || navigator.language || "en").slice(0, 2)] || WORDS.en;
     const { commands } = app;
     const hub = app.serviceManager.serverSettings.baseUrl.replace(/user\/[^/]+\/.*$/, "");
@@ -57,19 +59,19 @@
         if (result.button.accept) window.open(`${hub}services/mutirao/policy`, "_blank", "noopener");
       },
     });
-    if (launcher) launcher.add({ command: "mutirao:terminals-off", category: "Other", rank: 0 });
-    if (palette) palette.addItem({ command: "mutirao:terminals-off", category: "Other" });
+    if (launcher) launcher.add({ command: "mutirao:terminals-off", category, rank: 0 });
+    if (palette) palette.addItem({ command: "mutirao:terminals-off", category });
   }
 
   async function extension() {
-    const [apputils, launcher, lumino] = await Promise.all(
-      ["@jupyterlab/apputils", "@jupyterlab/launcher", "@lumino/widgets"].map(load),
+    const [apputils, launcher, lumino, translation] = await Promise.all(
+      ["@jupyterlab/apputils", "@jupyterlab/launcher", "@lumino/widgets", "@jupyterlab/translation"].map(load),
     );
     const plugin = {
       id: "mutirao:terminals-off",
       description: "Says why terminals are off, where a member looks for them.",
       autoStart: true,
-      optional: [launcher.ILauncher, apputils.ICommandPalette],
+      optional: [launcher.ILauncher, apputils.ICommandPalette, translation.ITranslator],
       activate: (app, ...rest) => activate(app, { apputils, lumino }, ...rest),
     };
     return () => ({ __esModule: true, default: plugin });
