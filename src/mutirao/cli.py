@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import logging
+import os
+import signal
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +20,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+        sys.stdout.flush()
     except MutiraoError as error:
         print(f"mutirao: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough, like `| head`; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print(f"mutirao: {error}. Does this need root, and is there room on the disk?", file=sys.stderr)
         sys.exit(1)
 
 
@@ -39,6 +49,9 @@ def _settings(options: argparse.Namespace) -> config.Settings:
 
 def up(options: argparse.Namespace) -> None:
     """Start the service and stay until Ctrl-C."""
+    # Until the supervisor takes them over, and while one long step (an environment is built, say) is under way.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop_at_once)
     from mutirao.supervisor import Supervisor
 
     settings = _settings(options)
@@ -47,6 +60,11 @@ def up(options: argparse.Namespace) -> None:
         await Supervisor(settings).run()
 
     asyncio.run(go())
+
+
+def _stop_at_once(number: int, _frame: object) -> None:
+    print("Stopped before anything was started.", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def config_show(options: argparse.Namespace) -> None:
@@ -172,8 +190,6 @@ def invite(options: argparse.Namespace) -> None:
 
 def _store(options: argparse.Namespace) -> Any:
     """The store of this instance; root steps down to the service's user, whose files they are."""
-    import os
-
     from mutirao.store.store import Store
     from mutirao.supervisor import service_uid
 

@@ -93,7 +93,11 @@ class Keeper:
                 self.dead(self, self.tail())
                 return
             await asyncio.sleep(0.2 * len(self._deaths))
-            await self._spawn()
+            try:
+                await self._spawn()
+            except PartError as error:
+                self.dead(self, str(error))
+                return
             if self.restarted:
                 await self.restarted()
 
@@ -104,8 +108,12 @@ class Keeper:
         return ""
 
     async def stop(self) -> None:
-        """Stop the part; killed if it takes longer than its time."""
+        """Stop the part, and whatever it left in its process group; killed if it takes longer than its time."""
         self._stopping = True
+        if self._watch:
+            # First of all, or a part that has just died would be started again behind our back.
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
         process = self.process
         if process is None:
             return
@@ -116,8 +124,6 @@ class Keeper:
                 await asyncio.wait_for(process.wait(), self.part.stop_timeout_s)
             except TimeoutError:
                 log.warning("%s did not stop in %s s and is killed", self.part.name, self.part.stop_timeout_s)
-        # The part's own children share its process group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        if self._watch:
-            self._watch.cancel()
+        await process.wait()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import secrets
@@ -53,11 +52,11 @@ class Supervisor:
     async def run(self) -> None:
         """Start everything, say where it is, wait for the signal, stop everything."""
         self._check()
+        _make(self.data, 0o711, 0)
         with _alone(self.data), _alone(Path("/run"), f"mutirao-{self.settings.sandbox.subnet.replace('/', '-')}.lock"):
             self._folders()
-            for name in self.settings.environments:
-                if name == next(iter(self.settings.environments)):
-                    environment.build(environment.find(name, self.data))
+            offered = [environment.find(name, self.data) for name in self.settings.environments]
+            environment.build(offered[0])
             self._migrate()
             place = self._place()
             sandboxes = open_sandboxes(place)
@@ -73,9 +72,11 @@ class Supervisor:
                 await self._wait(sandboxes)
             finally:
                 print("Stopping …", file=sys.stderr, flush=True)
-                for keeper in reversed(self.keepers):
-                    await keeper.stop()
-                await sandboxes.teardown()
+                async with contextlib.AsyncExitStack() as steps:
+                    # Run last to first; one that fails does not keep the others from being stopped.
+                    steps.push_async_callback(sandboxes.teardown)
+                    for keeper in self.keepers:
+                        steps.push_async_callback(keeper.stop)
         if self.failure:
             raise self.failure
         print("Stopped; nothing was left behind.", file=sys.stderr, flush=True)
@@ -126,13 +127,13 @@ class Supervisor:
             ("logs", 0o700, 0),
             ("environments", 0o755, 0),
         ):
-            path = self.data / name
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                path.chmod(mode)
-                os.chown(path, uid, uid)
-            except OSError as error:
-                raise ConfigError(f"service.data: {path} can't be made or changed: {error.strerror}.") from error
+            _make(self.data / name, mode, uid)
+        for folder in (self.data, *self.data.parents):
+            if not folder.stat().st_mode & 0o001:
+                raise ConfigError(
+                    f"service.data: the service's own user can't get through {folder}: chmod o+x {folder}, "
+                    "or choose another folder with --data."
+                )
 
     def _migrate(self) -> None:
         """Bring the store up to date as the service's own user, so that the files are its own."""
@@ -150,7 +151,9 @@ class Supervisor:
             check=False,
         )
         if done.returncode:
-            raise MutiraoError(f"The database can't be prepared: {done.stderr.strip().splitlines()[-1:]}")
+            *_, said = done.stderr.strip().splitlines() or ["it said nothing"]
+            # A traceback ends with the error's class and its message.
+            raise MutiraoError(f"The database can't be prepared: {said.partition('Error: ')[2] or said}")
 
     def _place(self) -> Place:
         subnet = ip_network(self.settings.sandbox.subnet)
@@ -190,7 +193,7 @@ class Supervisor:
         hub_secrets = ("proxy_token", "gate_secret", "service_token", "demo_password", "operator_password")
         gate_env = base | self._gate_environment(place)
         web_env = base | self._pages_environment(place)
-        hub_env = base | {"HOME": "/root"} | place.dump(*hub_secrets)
+        hub_env = base | self._login_environment() | {"HOME": "/root"} | place.dump(*hub_secrets)
         proxy_env = base | {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}
         parts = (
             Part("proxy", tuple(proxy_argv), proxy_env, self._log("proxy"), run, self.uid),
@@ -206,6 +209,8 @@ class Supervisor:
             ),
         )
         for part in parts:
+            if self.end.is_set():
+                return
             print(f"Starting {part.name} …", file=sys.stderr, flush=True)
             keeper = Keeper(part, self._dead)
             if part.name == "proxy":
@@ -215,6 +220,12 @@ class Supervisor:
         await self._answers(f"{self._local()}/hub/health")
         await self._answers(f"{self._local()}/services/mutirao/healthz")
         await self._answers(f"{place.gate_url}/healthz")
+
+    def _login_environment(self) -> dict[str, str]:
+        """What the hub's authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
+        wanted = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"}
+        wanted |= self.settings.login.variables()
+        return {key: os.environ[key] for key in wanted if key in os.environ}
 
     def _gate_environment(self, place: Place) -> dict[str, str]:
         return {
@@ -300,7 +311,6 @@ class Supervisor:
                 lines += [f"  {url}/hub/signup?invite={token}"]
         lines += ["Ctrl-C stops everything.", ""]
         print("\n".join(lines), flush=True)
-        (self.data / "run" / "ready.json").write_text(json.dumps({"url": url, "pid": os.getpid()}))
 
 
 def _demo_password() -> str:
@@ -344,10 +354,21 @@ def _proxy() -> str:
     return found
 
 
+def _make(path: Path, mode: int, uid: int) -> None:
+    """Make a folder, or give the one that stands its mode and owner."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
+        os.chown(path, uid, uid)
+    except OSError as error:
+        raise ConfigError(
+            f"service.data: {path} can't be made or changed ({error.strerror}): choose another folder with --data."
+        ) from error
+
+
 @contextlib.contextmanager
 def _alone(folder: Path, name: str = "lock") -> Iterator[None]:
     """Hold the lock of a folder; a second instance is refused with a clear word."""
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
