@@ -6,6 +6,7 @@ MutiraoError
 ├── RuleError        a rule file is wrong
 ├── StoreError       the database can't be read or written
 ├── SandboxError     walls can't be built, or a runtime can't be started
+├── TooLongError     code is longer than anybody could judge
 └── WireError        a frame or message breaks the protocol
 
 The message says what happened, with which value, and what to do.
@@ -34,6 +35,10 @@ class StoreError(MutiraoError):
 
 class SandboxError(MutiraoError):
     """Walls can't be built, or a runtime can't be started inside them."""
+
+
+class TooLongError(MutiraoError):
+    """Code is longer than can be judged before it runs."""
 
 
 class WireError(MutiraoError):

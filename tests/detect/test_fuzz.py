@@ -1,4 +1,4 @@
-"""No input makes the reader raise or hang. `read` is called itself: the engine would hide a fault."""
+"""No input makes the reader raise or hang, and what it can't judge is never passed."""
 
 import time
 
@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mutirao.detect.engine import Engine
+from mutirao.detect.finding import Level
 from mutirao.detect.pack import default_pack
 from mutirao.detect.source.reader import LONGEST, read
+from mutirao.errors import TooLongError
 
 ENGINE = Engine(default_pack())
 _PIECES = st.sampled_from(
@@ -159,7 +161,30 @@ def test_nasty_inputs_are_read_in_time(code: str) -> None:
     assert time.process_time() - start < 3
 
 
-def test_what_lies_beyond_the_bound_is_not_judged() -> None:
+def test_padding_hides_nothing() -> None:
     padding = "x = 1\n" * (LONGEST // 6 + 1)
-    assert ENGINE.scan(padding + "!hashcat -m 0 a b") == ()
-    assert ENGINE.scan("!hashcat -m 0 a b\n" + padding) != ()
+
+    for code, line in (
+        (padding + "!hashcat -m 0 -a 0 h.txt w.txt", LONGEST // 6 + 2),
+        ("!hashcat -m 0 -a 0 h.txt w.txt\n" + padding, 1),
+    ):
+        found = ENGINE.scan(code)
+        assert found[0].level is Level.STOP
+        assert found[0].line == line
+
+
+def test_one_line_longer_than_a_piece_is_read_in_pieces() -> None:
+    assert ENGINE.scan("x = '" + "a" * (2 * LONGEST) + "'\n!hashcat -m 0 -a 0 h.txt w.txt")
+
+
+def test_what_nobody_can_read_in_time_is_refused() -> None:
+    with pytest.raises(TooLongError, match="2000000 is the most"):
+        ENGINE.scan("x" * 2_000_001)
+
+
+def test_a_fault_is_raised_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not judged must not run."""
+    monkeypatch.setattr("mutirao.detect.engine.read", lambda *_: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        ENGINE.scan("!hashcat -m 0 -a 0 h.txt w.txt")

@@ -1,7 +1,7 @@
 """The engine: a cell's code in, findings out. Pure: no file, no socket, no database, no clock."""
 
-import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import re2
 
@@ -9,6 +9,7 @@ from mutirao.detect.fact import Fact
 from mutirao.detect.finding import Finding, Level
 from mutirao.detect.rule import Rule
 from mutirao.detect.source.reader import LONGEST, read
+from mutirao.errors import TooLongError
 
 # Code that hides its words: what it comes to is only known after folding, so it never leaves before the parse.
 _HIDING = (
@@ -22,13 +23,15 @@ _JOINING = (
 )
 
 
-_log = logging.getLogger(__name__)
+MOST = 2_000_000
+"""The longest cell that is judged at all, characters."""
 
 
 class Engine:
     """Judges cells by a pack of rules.
 
-    `scan` never raises and takes less than about a second: it reads the first 250,000 characters of a cell and no more.
+    A cell is read whole up to 250,000 characters, in less than about a second; a longer one in pieces of that length
+    cut at line ends, up to 2,000,000 characters. A fault in here is raised: what was not judged must not run.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -40,17 +43,40 @@ class Engine:
         self._worth_parsing = re2.compile("|".join([_HIDING, _JOINING, *(_anchor(w) for w in words)]), options)
 
     def scan(self, code: str, language: str = "python") -> tuple[Finding, ...]:
-        """One finding for each rule that the cell fires, gravest first; empty for what no rule knows."""
-        code = code[:LONGEST].encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
-        if self._worth_parsing.search(code) is None:
-            return ()
-        try:
-            facts = read(code, language)
-        except Exception:  # a fault of ours must not keep anybody from working; tests call `read` itself
-            _log.exception("A cell could not be read; it was let through.")
-            return ()
-        found = [_finding(rule, fact) for rule in self.rules if (fact := rule.find(facts)) is not None]
+        """One finding for each rule that the cell fires, gravest first; empty for what no rule knows.
+
+        Raises TooLongError past 2,000,000 characters.
+        """
+        if len(code) <= LONGEST:
+            found = self._scan(code, language)
+        elif len(code) > MOST:
+            raise TooLongError(f"A cell of {len(code)} characters can't be judged: {MOST} is the most.")
+        else:
+            by_rule: dict[str, Finding] = {}
+            for lines_before, piece in _pieces(code):
+                for one in self._scan(piece, language):
+                    by_rule.setdefault(one.rule, replace(one, line=one.line + lines_before))
+            found = list(by_rule.values())
         return tuple(sorted(found, key=lambda f: (-f.level, f.line)))
+
+    def _scan(self, code: str, language: str) -> list[Finding]:
+        code = code.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
+        if self._worth_parsing.search(code) is None:
+            return []
+        facts = read(code, language)
+        return [_finding(rule, fact) for rule in self.rules if (fact := rule.find(facts)) is not None]
+
+
+def _pieces(code: str) -> Iterator[tuple[int, str]]:
+    """The code in pieces of at most LONGEST, cut at line ends where there are any, with the lines before each."""
+    lines_before = start = 0
+    while start < len(code):
+        end = min(start + LONGEST, len(code))
+        if end < len(code) and (cut := code.rfind("\n", start, end)) > start:
+            end = cut + 1
+        yield lines_before, code[start:end]
+        lines_before += code.count("\n", start, end)
+        start = end
 
 
 def _anchor(word: str) -> str:

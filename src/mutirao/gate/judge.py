@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
+from mutirao.errors import TooLongError
 from mutirao.gate.refusal import Refusal
 from mutirao.gate.route import Route
 
@@ -46,6 +47,8 @@ async def weigh(judge: Judge, cells: Iterable[Cell], timeout_s: float) -> Verdic
                     return verdict
                 if heaviest.action is Action.ALLOW:
                     heaviest = verdict
+    except TooLongError:
+        return Verdict(Action.STOP, Refusal.TOO_LARGE.notice)
     except TimeoutError:
         log.error("A cell was refused: no verdict within %s s.", timeout_s)
         return Verdict(Action.STOP, Refusal.NOT_JUDGED.notice)
