@@ -84,6 +84,10 @@ class Login(Section):
             raise ValueError("needs class_name, the authenticator class with its module, when kind is class")
         return self
 
+    def variables(self) -> set[str]:
+        """The environment variables that the options name."""
+        return {value["env"] for value in self.options.values() if isinstance(value, dict) and set(value) == {"env"}}
+
     def resolved_options(self) -> dict[str, Any]:
         """The options with values from the environment filled in; ConfigError where a variable is not set."""
         found = {}

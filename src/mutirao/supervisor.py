@@ -222,7 +222,7 @@ class Supervisor:
         await self._answers(f"{place.gate_url}/healthz")
 
     def _login_environment(self) -> dict[str, str]:
-        """What the hub's authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
+        """What the authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
         wanted = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"}
         wanted |= self.settings.login.variables()
         return {key: os.environ[key] for key in wanted if key in os.environ}
