@@ -64,7 +64,7 @@ def card(text: NoticeText, action: Action) -> str:
     variable, fallback = _COLOURS.get(action, _COLOURS[Action.WARN])
     accent = f"var({variable}, {fallback})"
     paragraph = '<p style="margin:0 0 8px 0">{}</p>'
-    muted = '<p style="margin:0 0 8px 0;color:var(--jp-ui-font-color2, #6b7280)">{}</p>'
+    quiet = '<p style="margin:0 0 8px 0;font-size:13px">{}</p>'
     parts = [
         f'<div role="alert" lang="{escape(text.lang)}" style="max-width:46em;margin:8px 0;padding:12px 16px;'
         f"border:1px solid var(--jp-border-color1, #9ca3af);border-left:4px solid {accent};border-radius:4px;"
@@ -77,7 +77,7 @@ def card(text: NoticeText, action: Action) -> str:
         item = '<li style="margin:0 0 4px 0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:13px">{}</li>'
         facts = "".join(item.format(_html(fact)) for fact in text.facts)
         parts.append(f'<ul style="margin:0 0 8px 0;padding-left:20px">{facts}</ul>')
-    parts += [muted.format(_html(part)) for part in (text.clause, text.consequence) if part]
+    parts += [quiet.format(_html(part)) for part in (text.clause, text.consequence) if part]
     if text.next_step:
         parts.append(paragraph.format(f"<strong>{_html(text.next_step)}</strong>"))
     if text.links:
