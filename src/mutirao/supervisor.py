@@ -163,7 +163,7 @@ class Supervisor:
         return Place(
             settings=self.settings,
             hub_ip=str(subnet[1]),
-            hub_port=ports[3],
+            hub_port=self._hub_port(ports[3]),
             proxy_api_url=f"http://127.0.0.1:{ports[0]}",
             gate_url=f"http://127.0.0.1:{ports[1]}",
             web_url=f"http://127.0.0.1:{ports[2]}",
@@ -174,6 +174,17 @@ class Supervisor:
             demo_password=_demo_password() if demo else "",
             operator_password=operator,
         )
+
+    def _hub_port(self, otherwise: int) -> int:
+        """The hub's port of the last time where it is free: runtimes that outlived us know the hub by it."""
+        kept = self.data / "hub" / "port"
+        with contextlib.suppress(OSError, ValueError), socket.socket() as probe:
+            port = int(kept.read_text())
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("0.0.0.0", port))  # noqa: S104 - a probe, never listens
+            return port
+        kept.write_text(str(otherwise))
+        return otherwise
 
     def _environment(self) -> dict[str, str]:
         """What every part may know of our own environment."""

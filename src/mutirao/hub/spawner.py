@@ -1,6 +1,7 @@
 """The spawner: a member's choice becomes a runtime inside the walls."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
@@ -104,7 +105,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
                 f"Your runtime can't start: {error}", reason="sandbox", log_message=str(error), status_code=503
             ) from error
         await self._listening(self.running)
-        self._oom_watch = asyncio.create_task(self._watch_oom(self.running, size.memory_mb))
+        self._watch_memory(self.running)
         return self.running.address, self.running.port
 
     async def _listening(self, running: Running) -> None:
@@ -146,6 +147,12 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         if self.running is not None:
             await _sandboxes().stop(self.running, grace_s=0 if now else 5)
             self.running = None
+
+    def _watch_memory(self, running: Running) -> None:
+        # A size that is no longer offered would raise here; its runtimes go on all the same.
+        with contextlib.suppress(SpawnException):
+            size = self.settings.sizes[self._chosen(self.user_options)[1]]
+            self._oom_watch = asyncio.create_task(self._watch_oom(running, size.memory_mb))
 
     async def _watch_oom(self, running: Running, memory_mb: int) -> None:
         """Tell the member in the notebook when the kernel killed something for want of memory."""
