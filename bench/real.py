@@ -131,8 +131,23 @@ def beside(name: str) -> Path | None:
     return next((folder for folder in sorted(parent.iterdir()) if (folder / name).exists()), None)
 
 
-def in_turn(rows: Iterable[Row], count: int) -> list[Row]:
-    """`count` rows, one from each (label, repository) in turn, labels first."""
+def choose(rows: Iterable[Row], clones: Path, count: int) -> list[Row]:
+    """`count` rows that are notebooks indeed, one from each (label, repository) in turn, labels first."""
+    chosen: list[Row] = []
+    for row in in_turn(rows):
+        if len(chosen) == count:
+            break
+        try:
+            cells(content(row, clones))
+        except (ValueError, AttributeError, subprocess.CalledProcessError) as error:
+            print(f"left out: {row.repo} {row.path} ({type(error).__name__}: {error})", file=sys.stderr)
+        else:
+            chosen.append(row)
+    return chosen
+
+
+def in_turn(rows: Iterable[Row]) -> Iterator[Row]:
+    """All rows, one from each (label, repository) in turn, labels first."""
     by_label: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         by_label[row.label][row.repo].append(row)
@@ -142,7 +157,7 @@ def in_turn(rows: Iterable[Row], count: int) -> list[Row]:
             yield from (row for row in layer if row is not None)
 
     layers = itertools.zip_longest(*(one_label(by_label[label]) for label in sorted(by_label)))
-    return list(itertools.islice((row for layer in layers for row in layer if row is not None), count))
+    return (row for layer in layers for row in layer if row is not None)
 
 
 def cells(data: bytes) -> list[str]:
@@ -245,13 +260,16 @@ def main() -> int:
     with manifest.open(newline="") as file:
         repos = sorted({entry["repo"] for entry in csv.DictReader(file)})
     clones = options.clones or next((found for repo in repos if (found := beside(repo.replace("/", "+")))), None)
-    rows = read(manifest, clones) if clones else []
-    benign = in_turn((row for row in rows if row.label == "benign" and not row.near), options.benign)
-    near = in_turn((row for row in rows if row.label == "benign" and row.near), options.near)
-    disallowed = in_turn((row for row in rows if row.label != "benign"), options.disallowed)
+    if clones is None:
+        print(f"No repository of {manifest} is cloned: name a folder of clones with --clones.", file=sys.stderr)
+        return 2
+    rows = read(manifest, clones)
+    benign = choose((row for row in rows if row.label == "benign" and not row.near), clones, options.benign)
+    near = choose((row for row in rows if row.label == "benign" and row.near), clones, options.near)
+    disallowed = choose((row for row in rows if row.label != "benign"), clones, options.disallowed)
     chosen = [*benign, *near, *disallowed]
     if not chosen:
-        print(f"No repository of {manifest} is cloned: name a folder of clones with --clones.", file=sys.stderr)
+        print(f"{clones} holds no notebook of {manifest}.", file=sys.stderr)
         return 2
     # The sandbox section comes last in the service's file, so these keys belong to it.
     with running("10.141.0.0/16", WITHOUT_NETWORK) as service:

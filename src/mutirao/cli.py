@@ -185,7 +185,7 @@ def invite(options: argparse.Namespace) -> None:
     token = Invites(settings.service.data / "hub" / "invites").issue(
         operator=options.operator, life=timedelta(days=options.days)
     )
-    print(f"{settings.public_url}/hub/signup?invite={token}")
+    print(f"{settings.public_url}/hub/signup?invite_key={token}")
 
 
 def _store(options: argparse.Namespace) -> Any:

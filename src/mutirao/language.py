@@ -4,10 +4,14 @@ Catalogues lie in `mutirao/locale/<language>/<domain>.po`; English is the source
 A message that a catalogue lacks is shown in English; `tests/test_language.py` fails on such gaps.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
 from babel.messages.pofile import read_po
+
+LANGUAGE_COOKIE = "mutirao-lang"
+"""Holds the language that somebody chose on a page."""
 
 LANGUAGES = {"en": "English", "pt-BR": "Português (Brasil)"}
 
@@ -44,3 +48,8 @@ def choose(accept_language: str, default: str = "en") -> str:
             if tag and tag.split("-")[0] == lang.lower().split("-")[0]:
                 return lang
     return default
+
+
+def preferred(wanted: Iterable[str], accept_language: str, default: str) -> str:
+    """The first of `wanted` that the service speaks, else what fits Accept-Language, else the default."""
+    return next((tag for tag in wanted if tag in LANGUAGES), None) or choose(accept_language, default)

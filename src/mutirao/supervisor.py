@@ -319,7 +319,7 @@ class Supervisor:
             if not invites.operator_provided():
                 token = invites.issue(operator=True)
                 lines += ["You are the first operator. Sign up by this link (it works once, for 7 days):"]
-                lines += [f"  {url}/hub/signup?invite={token}"]
+                lines += [f"  {url}/hub/signup?invite_key={token}"]
         lines += ["Ctrl-C stops everything.", ""]
         print("\n".join(lines), flush=True)
 

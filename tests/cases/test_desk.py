@@ -181,7 +181,7 @@ async def test_a_loop_does_not_fill_the_disk(world: World) -> None:
 
     assert verdict.action is Action.STOP
     assert verdict.notice is not None
-    assert world.rows(Observation) == world.rows(Decision) == ROWS_A_CASE
+    assert world.rows(Observation) == world.rows(Decision) == ROWS_A_CASE  # the rest is told hourly, see below
     with world.store.read() as session:
         assert session.scalars(select(Case.seen)).one() == ROWS_A_CASE + 20
 
@@ -295,3 +295,109 @@ def test_a_policy_can_not_take_effect_in_the_past_or_be_unknown(world: World) ->
             adoption.adopt(session, 1, known={1, 2}, effective_from=NOON - timedelta(1), now=NOON, by="op", reason="x")
         with pytest.raises(PolicyError, match="does not ship"):
             adoption.adopt(session, 9, known={1, 2}, effective_from=NOON, now=NOON, by="op", reason="x")
+
+
+async def test_a_permit_for_one_matter_does_not_silence_another(world: World) -> None:
+    """Issue 2: a reason makes a held cell run, never a mining one, and what else it does is told."""
+    held, mined, warned = finding(Category.REMOTE_ACCESS), finding(Category.MINING), finding(Category.P2P, Level.WARN)
+    cell = Cell("code", "ana", "ana", "", "k1")
+    world.reader.known["code"] = (held, warned)
+    number = (await world.desk.judge(cell)).notice.case  # type: ignore[union-attr]
+    with world.store.write() as session:
+        case = record.find_case(session, number or "")
+        assert case is not None
+        permit.grant(session, case, "ana", "We test our own bastion host", NOON)
+
+    assert (await world.desk.judge(cell)).action is Action.WARN
+    world.reader.known["code"] = (held, mined)
+    assert (await world.desk.judge(cell)).action is Action.STOP
+    assert world.rows(Case) == 3
+
+
+async def test_each_held_cell_of_a_case_needs_its_own_reason(world: World) -> None:
+    cells = [Cell(code, "ana", "ana", "", "k1") for code in ("one", "two")]
+    links = []
+    for cell in cells:
+        world.reader.known[cell.code] = (finding(Category.REMOTE_ACCESS),)
+        notice = (await world.desk.judge(cell)).notice
+        assert notice is not None
+        links.append(notice.text("en").links[0][1])
+    assert [link.partition("?cell=")[2] for link in links] == [cell.digest[:12] for cell in cells]
+    with world.store.write() as session:
+        case = record.find_case(session, notice.case or "")
+        assert case is not None
+
+        permit.grant(session, case, "ana", "only the first of the two", NOON, cell=cells[0].digest[:12])
+
+    assert (await world.desk.judge(cells[0])).action is Action.ALLOW
+    assert (await world.desk.judge(cells[1])).action is Action.HOLD
+
+
+async def test_a_held_cell_can_be_permitted_after_many_others(world: World) -> None:
+    for number in range(ROWS_A_CASE + 5):
+        world.reader.known[f"cell {number}"] = (finding(Category.REMOTE_ACCESS),)
+        notice = (await world.desk.judge(Cell(f"cell {number}", "ana", "ana", "", "k1"))).notice
+    assert notice is not None
+    with world.store.write() as session:
+        case = record.find_case(session, notice.case or "")
+        assert case is not None
+        permit.grant(session, case, "ana", "the last of many cells", NOON)
+
+    assert (await world.desk.judge(Cell(f"cell {number}", "ana", "ana", "", "k1"))).action is Action.ALLOW
+
+
+async def test_a_permit_is_not_given_twice(world: World) -> None:
+    notice = (await world.run(Category.REMOTE_ACCESS)).notice
+    assert notice is not None
+    with world.store.write() as session:
+        case = record.find_case(session, notice.case or "")
+        assert case is not None
+        for _ in range(5):
+            permit.grant(session, case, "ana", "again and again", NOON)
+            session.refresh(case)
+
+        assert len(case.permits) == 1
+
+
+async def test_a_repeat_is_told_again_every_hour(world: World) -> None:
+    """Rule 1: past the rows of a case its repeats are counted, and a decision with its notice names how many."""
+    for _ in range(ROWS_A_CASE + 20):
+        await world.run(Category.MINING)
+    told = world.rows(Decision)
+    world.clock.now += timedelta(hours=1)
+
+    await world.run(Category.MINING)
+
+    assert world.rows(Decision) == world.rows(Notice) == told + 1
+    with world.store.read() as session:
+        last = session.scalars(select(Decision.reason).order_by(Decision.id.desc())).first()
+    assert f"run {ROWS_A_CASE + 21} of this matter" in (last or "")
+
+
+async def test_one_members_huge_cells_do_not_hold_up_another(world: World) -> None:
+    """Huge cells of one owner are read one at a time, in threads that others need not wait for."""
+    import asyncio
+    import threading
+
+    free, running, most = threading.Event(), 0, 0
+
+    class Slow(Reader):
+        def scan(self, code: str, language: str = "python") -> tuple[Finding, ...]:
+            nonlocal running, most
+            if len(code) < 10_000:
+                return ()
+            running += 1
+            most = max(most, running)
+            free.wait(5)
+            running -= 1
+            return ()
+
+    world.desk.engine = Slow()  # type: ignore[assignment]
+    huge = [asyncio.create_task(world.desk.judge(Cell("x" * 20_000, "ana", "ana", "", "k1"))) for _ in range(6)]
+    await asyncio.sleep(0.1)
+
+    assert (await asyncio.wait_for(world.desk.judge(Cell("1 + 1", "bia", "bia", "", "k2")), 1)).action is Action.ALLOW
+
+    free.set()
+    await asyncio.gather(*huge)
+    assert most == 1

@@ -13,6 +13,7 @@ from mutirao.detect.source.reader import LONGEST, read
 from mutirao.errors import TooLongError
 
 ENGINE = Engine(default_pack())
+PADDING = "x = 1\n" * (LONGEST // 6 + 1)
 _PIECES = st.sampled_from(
     [
         "!",
@@ -161,25 +162,29 @@ def test_nasty_inputs_are_read_in_time(code: str) -> None:
     assert time.process_time() - start < 3
 
 
-def test_padding_hides_nothing() -> None:
-    padding = "x = 1\n" * (LONGEST // 6 + 1)
+@pytest.mark.parametrize(
+    "code",
+    [
+        PADDING + "!hashcat -m 0 -a 0 h.txt w.txt",
+        "!hashcat -m 0 -a 0 h.txt w.txt\n" + PADDING,
+        "%%bash\n" + "# " + "-" * LONGEST + "\nhashcat -m 0 -a 0 h.txt w.txt",
+        "if True:\n"
+        + "    x = 1\n" * (LONGEST // 10 + 1)
+        + "    get_ipython().system('hashcat -m 0 -a 0 h.txt w.txt')",
+        "x" * (LONGEST + 1),
+    ],
+    ids=["behind padding", "before padding", "in a long script", "in a long block", "a word"],
+)
+def test_what_can_not_be_read_whole_is_refused(code: str) -> None:
+    """A part of a cell means something else than the whole: nothing of it is judged, so nothing of it may run."""
+    with pytest.raises(TooLongError, match="250000 is the most"):
+        ENGINE.scan(code)
 
-    for code, line in (
-        (padding + "!hashcat -m 0 -a 0 h.txt w.txt", LONGEST // 6 + 2),
-        ("!hashcat -m 0 -a 0 h.txt w.txt\n" + padding, 1),
-    ):
-        found = ENGINE.scan(code)
-        assert found[0].level is Level.STOP
-        assert found[0].line == line
 
+def test_the_longest_cell_is_read_to_its_end() -> None:
+    last = "\n!hashcat -m 0 -a 0 h.txt w.txt"
 
-def test_one_line_longer_than_a_piece_is_read_in_pieces() -> None:
-    assert ENGINE.scan("x = '" + "a" * (2 * LONGEST) + "'\n!hashcat -m 0 -a 0 h.txt w.txt")
-
-
-def test_what_nobody_can_read_in_time_is_refused() -> None:
-    with pytest.raises(TooLongError, match="2000000 is the most"):
-        ENGINE.scan("x" * 2_000_001)
+    assert ENGINE.scan("#" * (LONGEST - len(last)) + last)[0].level is Level.STOP
 
 
 def test_a_fault_is_raised_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.flows.browser import person, start
 from tests.flows.service import READY_TIMEOUT_S, STOP_TIMEOUT_S, Service, environment, running
 
 PASSWORD = "correct horse battery"
-LINK = re.compile(r"http://127\.0\.0\.1:\d+/hub/signup\?invite=\S+")
+LINK = re.compile(r"http://127\.0\.0\.1:\d+/hub/signup\?invite_key=\S+")
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_an_invite_lets_one_person_in_and_makes_no_operator(native: Service, vis
 @pytest.mark.parametrize("token", ["garbage", "..%2F..%2Fetc%2Fpasswd", "%00", "a" * 3000])
 def test_garbage_in_place_of_an_invite_gives_nothing(native: Service, visitor: Page, token: str) -> None:
     name = f"eve-{len(token)}"
-    sign_up(visitor, f"{native.url}/hub/signup?invite={token}", name)
+    sign_up(visitor, f"{native.url}/hub/signup?invite_key={token}", name)
 
     expect(visitor.locator("[role=alert]")).to_contain_text("waits")
     assert not log_in(visitor, native, name)

@@ -45,7 +45,7 @@ class TwinHub:
     async def actor(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "token the-service"
         self.asked.append("?" + request.query_string)
-        known = request.query == {"session": "s1", "owner": "ana", "server": "gpu"}
+        known = request.query == {"session_key": "s1", "owner": "ana", "server": "gpu"}
         return web.json_response({"name": "bob" if known else None})
 
 
@@ -65,6 +65,7 @@ async def actors(hub):
 
 
 SESSION = {"Cookie": "a=b; jupyterhub-session-id=s1"}
+ODD_NEIGHBOURS = {"Cookie": 'a[b]=1; j={"x": 1, "y"}; jupyterhub-session-id=s1; \xfc=2'}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,7 @@ SESSION = {"Cookie": "a=b; jupyterhub-session-id=s1"}
         ({"Authorization": "bearer   ana-token"}, None, "ana"),
         ({}, "ana-token", "ana"),
         (SESSION, None, "bob"),
+        (ODD_NEIGHBOURS, None, "bob"),
         ({**SESSION, "Authorization": "token ana-token"}, None, "ana"),
         ({**SESSION, "Authorization": "token unknown"}, None, "bob"),
         ({"Authorization": "Basic YTpi"}, None, None),

@@ -40,7 +40,7 @@ async def test_an_allowed_cell_passes_byte_for_byte(street, twin):
     assert street.judge.codes == ["1"]
 
 
-@pytest.mark.parametrize("msg_type", ["invented_request", "apply_request", "usage_request", "inspect_request"])
+@pytest.mark.parametrize("msg_type", ["invented_request", "usage_request", "inspect_request"])
 @pytest.mark.parametrize("channel", ["shell", "control"])
 async def test_a_type_that_nobody_knows_passes(street, twin, wire, msg_type, channel):
     async with street.tab("k-1", wire) as tab:

@@ -33,7 +33,7 @@ CODE = [
         ["a", "{b}"],
     ),
     (debug("setBreakpoints", breakpoints=[{"hitCondition": "a"}]), ["a"]),
-    (debug("setVariable", variablesReference=1, name="x", value="a"), ["a"]),
+    (debug("setVariable", variablesReference=1, name="x.y", value="a"), ["x.y", "a"]),
     (debug("setExpression", expression="a", value="b"), ["a", "b"]),
     (debug("copyToGlobals", srcVariableName="a", dstVariableName="b"), ["a", "b"]),
     (debug("somethingNew", deep=[{"er": [{"code": "a"}]}]), ["a"]),
@@ -54,6 +54,11 @@ def test_every_piece_of_code_is_found(sent, codes):
 def test_each_piece_says_how_it_travels():
     sent = message("execute_request", {"code": "a", "user_expressions": {"x": "b"}})
     assert snippets(sent) == [Snippet("a", "execute_request"), Snippet("b", "user_expressions")]
+
+
+def test_a_pickled_function_is_refused():
+    with pytest.raises(WireError, match="nobody can read"):
+        snippets(message("apply_request", {}))
 
 
 @pytest.mark.parametrize(

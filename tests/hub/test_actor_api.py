@@ -88,7 +88,7 @@ class Asked(ActorAPIHandler):
 
 async def test_the_service_mutirao_is_answered(db):
     add(db, "ana", "s1", "jupyterhub-user-ana")
-    handler = Asked(db, orm.Service(name="mutirao"), session="s1", owner="ana")
+    handler = Asked(db, orm.Service(name="mutirao"), session_key="s1", owner="ana")
     await handler.get()
     assert handler.said == '{"name": "ana"}'
 
@@ -96,7 +96,7 @@ async def test_the_service_mutirao_is_answered(db):
 @pytest.mark.parametrize("asking", [None, orm.User(name="mutirao"), orm.Service(name="other")])
 async def test_nobody_else_learns_whose_session_it_is(db, asking):
     with pytest.raises(web.HTTPError) as caught:
-        await Asked(db, asking, session="s1", owner="ana").get()
+        await Asked(db, asking, session_key="s1", owner="ana").get()
     assert caught.value.status_code == 403
 
 

@@ -92,7 +92,9 @@ def test_every_page_of_the_hub_has_our_frame_in_the_language(name: str, lang: st
     assert "<ana>" not in text
 
 
-@pytest.mark.parametrize("name", ["native-login.html", "signup.html", "change-password.html", "my_message.html", "authorization-area.html"])
+@pytest.mark.parametrize(
+    "name", ["native-login.html", "signup.html", "change-password.html", "my_message.html", "authorization-area.html"]
+)
 def test_the_native_pages_are_ours(name: str) -> None:
     text = environment(enable_async=False).get_template(name).render(context(Handler()))
     assert "mu-main" in text

@@ -120,7 +120,10 @@ async def test_a_reason_brings_a_permit_for_ten_minutes(house: House) -> None:
     number = await house.case()
     async with house.browser("ana") as browser:
         answer = await send(browser, number, REASON)
-        assert (answer.status_code, answer.headers["location"]) == (303, f"{PREFIX}case/{number}#permit")
+        assert (answer.status_code, answer.headers["location"]) == (
+            303,
+            f"{PREFIX}case/{number}?cell={permits(house)[0].digest[:12]}#permit",
+        )
         page = (await browser.get(f"{PREFIX}case/{number}", params={"lang": "en"})).text
         assert "Go back to your notebook and press Run again" in page
         assert REASON in page

@@ -1,12 +1,13 @@
 """The desk: a cell comes in, rules read it, the table decides, and the notice is written with the decision."""
 
 import asyncio
-import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
+from weakref import WeakValueDictionary
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
@@ -19,18 +20,26 @@ from mutirao.cases.decide import Decided, Standing, decide
 from mutirao.cases.notice import Notice
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding
+from mutirao.policy.category import Category
 from mutirao.policy.version import PolicyVersion
 from mutirao.store import audit
 from mutirao.store.models import Case, Decision, Delivery, Exemption, Observation, Tally
 from mutirao.store.models import Notice as StoredNotice
 from mutirao.store.store import Store
 
-log = logging.getLogger(__name__)
-
 ROWS_A_CASE = 50
-"""Past so many runs of one matter in a day only the case's counter grows: a loop must not fill the disk."""
+"""Past so many observations of one matter in a day repeats are counted, not written: a loop must not fill the disk."""
 
-SMALL_CHARACTERS = 8_192
+MOST_ROWS_A_CASE = 500
+"""Held cells that differ get rows up to here, because a permit needs the one it is for."""
+
+REPEAT_EVERY = timedelta(hours=1)
+"""So often a repeat past that gets a decision and a notice of its own, which name how many runs there were."""
+
+GRAVITY = list(Action)
+SCANNERS = 2
+
+SMALL_CHARACTERS = 2_048
 """Cells up to this length are scanned at once; longer ones in a thread, so that others need not wait."""
 
 
@@ -50,16 +59,25 @@ class Desk:
         self.policies = policies
         self.pages = pages
         self.clock = clock
+        self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="mutirao-scan")
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def judge(self, cell: Cell) -> Verdict:
         """The verdict on a cell, recorded before it is given; raises where judging fails, and never guesses."""
         if len(cell.code) <= SMALL_CHARACTERS:
             findings = self.engine.scan(cell.code, cell.language)
         else:
-            findings = await asyncio.to_thread(self.engine.scan, cell.code, cell.language)
+            findings = await self._scan_in_turn(cell)
         if not findings:
             return Verdict(Action.ALLOW)
         return await asyncio.to_thread(self._decide, cell, findings)
+
+    async def _scan_in_turn(self, cell: Cell) -> tuple[Finding, ...]:
+        """Scan in a thread, one cell of an owner at a time: many huge cells of one are no wait for another."""
+        turn = self._turns.setdefault(cell.owner, asyncio.Lock())
+        async with turn:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._scanners, self.engine.scan, cell.code, cell.language)
 
     def _decide(self, cell: Cell, findings: tuple[Finding, ...]) -> Verdict:
         now = self.clock()
@@ -77,11 +95,20 @@ class Desk:
             named = [(finding, decided) for finding, decided in graded if decided.recorded]
             if not named:
                 return Verdict(Action.ALLOW)
-            order = list(Action)
-            named.sort(key=lambda pair: (order.index(pair[1].action), pair[0].level), reverse=True)
-            gravest, decided = named[0]
-            alike = tuple(finding for finding, _ in named if finding.category is gravest.category)
-            return self._record(session, cell, alike, decided.action, current.version, now)
+            by_category: dict[Category, list[tuple[Finding, Decided]]] = {}
+            for finding, decided in named:
+                by_category.setdefault(finding.category, []).append((finding, decided))
+            # Every matter is recorded for itself: a permit or exemption in one must not silence another.
+            verdicts = [self._matter(session, cell, group, current.version, now) for group in by_category.values()]
+            return max(verdicts, key=lambda verdict: GRAVITY.index(verdict.action))
+
+    def _matter(
+        self, session: Session, cell: Cell, group: list[tuple[Finding, Decided]], version: int, now: datetime
+    ) -> Verdict:
+        """The verdict on the findings of one category: the gravest decides."""
+        group.sort(key=lambda pair: (GRAVITY.index(pair[1].action), pair[0].level), reverse=True)
+        findings = tuple(finding for finding, _ in group)
+        return self._record(session, cell, findings, group[0][1].action, version, now)
 
     def _grade(self, session: Session, cell: Cell, finding: Finding, version: int, now: datetime) -> Decided:
         return decide(
@@ -124,24 +151,42 @@ class Desk:
         case = self._case(session, cell, gravest, version, now)
         case.seen += 1
         case.last_seen_at = now
-        allowed = action is Action.ALLOW
         leave = permit.valid(session, cell.actor, cell.kernel, cell.digest, now) if action is Action.HOLD else None
         if leave is not None:
             leave.used += 1
-            allowed = True
-        full = case.seen <= ROWS_A_CASE
-        if full:
-            session.add_all(_observe(cell, case, finding, now) for finding in findings)
-        if allowed:
-            if full:
+        room = self._room(session, cell, case, action)
+        if action is Action.ALLOW or leave is not None:
+            if room and (leave is None or leave.used == 1):
+                session.add_all(_observe(cell, case, finding, now) for finding in findings)
                 content = {"case": case.number, "rule": gravest.rule, "permit": leave.id if leave else None}
                 audit.append(session, now, "cell.allow", actor=None, subject=cell.actor, content=content)
             return Verdict(Action.ALLOW)
+        if room:
+            session.add_all(_observe(cell, case, finding, now) for finding in findings)
         clause = self.policies[version].clauses[gravest.category]
-        notice = wording.write(action, findings, clause, version, case.number, self.pages)
-        if full:
+        notice = wording.write(action, findings, clause, version, case.number, self.pages, cell.digest)
+        if room or self._hour_is_over(session, case, now):
             self._tell(session, cell, case, notice, gravest, version, now)
         return Verdict(action, notice)
+
+    def _room(self, session: Session, cell: Cell, case: Case, action: Action) -> bool:
+        """True while a run of this matter gets rows of its own; a held cell not seen before always needs one.
+
+        Past that, repeats are counted in the case, and decision and notice are written once an hour.
+        """
+        mine = select(func.count()).select_from(Observation).where(Observation.case_id == case.id)
+        rows = session.scalar(mine) or 0
+        if rows < ROWS_A_CASE:
+            return True
+        known = select(Observation.id).where(
+            Observation.case_id == case.id, Observation.kernel == cell.kernel, Observation.digest == cell.digest
+        )
+        return action is Action.HOLD and rows < MOST_ROWS_A_CASE and session.scalars(known.limit(1)).first() is None
+
+    def _hour_is_over(self, session: Session, case: Case, now: datetime) -> bool:
+        """True where the last decision of this case is an hour old."""
+        last = session.scalars(select(func.max(Decision.at)).where(Decision.case_id == case.id)).one()
+        return last is None or now - last >= REPEAT_EVERY
 
     def _case(self, session: Session, cell: Cell, finding: Finding, version: int, now: datetime) -> Case:
         """Today's case of this person and this matter, opened where there is none."""
@@ -196,7 +241,8 @@ class Desk:
                 by="machine",
                 action=notice.action.value,
                 policy_version=version,
-                reason=f"rule {gravest.rule} {gravest.rule_version}, {gravest.maturity}, {gravest.level.key}",
+                reason=f"rule {gravest.rule} {gravest.rule_version}, {gravest.maturity}, {gravest.level.key}; "
+                f"run {case.seen} of this matter today",
             )
         )
         content = {"case": case.number, "action": notice.action.value, "rule": gravest.rule, "policy": version}

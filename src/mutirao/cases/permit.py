@@ -10,7 +10,7 @@ from mutirao.cases.action import Action
 from mutirao.cases.decide import NEVER_HELD
 from mutirao.policy.category import Category
 from mutirao.store import audit
-from mutirao.store.models import Case, Permit
+from mutirao.store.models import Case, Observation, Permit
 
 PERMIT_LIFE = timedelta(minutes=10)
 REASON_LENGTH = range(10, 2001)
@@ -30,8 +30,24 @@ class Refused:
     why: str
 
 
-def grant(session: Session, case: Case, member: str, reason: str, now: datetime) -> Granted | Refused:
-    """Let `member` run the last held cell of their own case; mining and DoS are never held."""
+def held(case: Case, cell: str = "") -> Observation | None:
+    """The newest observation of the cell whose digest begins with `cell`; of the last cell where that is empty."""
+    return next((seen for seen in reversed(case.observations) if seen.digest.startswith(cell)), None)
+
+
+def holding(case: Case, seen: Observation | None, now: datetime) -> Permit | None:
+    """The permit of this case that covers the observed cell now."""
+    if seen is None:
+        return None
+    mine = (permit for permit in reversed(case.permits) if permit.expires_at > now)
+    return next((permit for permit in mine if (permit.kernel, permit.digest) == (seen.kernel, seen.digest)), None)
+
+
+def grant(session: Session, case: Case, member: str, reason: str, now: datetime, cell: str = "") -> Granted | Refused:
+    """Let `member` run one held cell of their own case, named by the first digits of its digest, or the last one.
+
+    Mining and DoS are never held. A cell that has a permit keeps that one.
+    """
     if Category(case.category) in NEVER_HELD:
         return Refused("never-held")
     if not case.decisions or case.decisions[-1].action != Action.HOLD or case.member != member:
@@ -39,7 +55,11 @@ def grant(session: Session, case: Case, member: str, reason: str, now: datetime)
     reason = reason.strip()
     if len(reason) not in REASON_LENGTH:
         return Refused("reason-length")
-    seen = case.observations[-1]
+    seen = held(case, cell)
+    if seen is None:
+        return Refused("not-held")
+    if (standing := holding(case, seen, now)) is not None:
+        return Granted(standing)
     permit = Permit(
         case_id=case.id,
         member=member,

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from mutirao.store.models import Audit, Base, Case, Decision, Exemption, Notice, Observation, Permit
+from mutirao.store.models import Audit, Base, Case, Decision, Delivery, Exemption, Notice, Observation, Permit
 
 
 def find_case(session: Session, number: str) -> Case | None:
@@ -50,6 +50,12 @@ def record_of(session: Session, member: str) -> dict[str, Any]:
         "observations": [_row(row) for row in session.scalars(observations)],
         "decisions": [_row(row) for row in session.scalars(select(Decision).where(Decision.case_id.in_(mine)))],
         "notices": [_row(row) for row in session.scalars(select(Notice).where(Notice.case_id.in_(mine)))],
+        "deliveries": [
+            _row(row)
+            for row in session.scalars(
+                select(Delivery).join(Notice, Notice.id == Delivery.notice_id).where(Notice.case_id.in_(mine))
+            )
+        ],
         "permits": [_row(row) for row in session.scalars(select(Permit).where(Permit.member == member))],
         "exemptions": [_row(row) for row in session.scalars(select(Exemption).where(Exemption.member == member))],
         "audit": [

@@ -35,6 +35,10 @@ CASE_LINK = "Case {case}"
 POLICY_LINK = "The clause, and why it is there"
 
 
+CELL_DIGITS = 12
+"""So many digits of a digest name a cell within a case."""
+
+
 def say(lang: str, text: str, /, **values: object) -> str:
     """`text` in `lang`, from the catalogue of notices."""
     return translate(lang, "notices", text, **values)
@@ -46,9 +50,9 @@ class Pages:
 
     base: str
 
-    def case(self, number: str) -> str:
-        """The address of a case."""
-        return f"{self.base}case/{number}"
+    def case(self, number: str, cell: str = "") -> str:
+        """The address of a case, and of one cell in it by the first digits of its digest."""
+        return f"{self.base}case/{number}{f'?cell={cell}' if cell else ''}"
 
     def clause(self, category: Category) -> str:
         """The address of a clause of the policy in force."""
@@ -56,9 +60,19 @@ class Pages:
 
 
 def write(
-    action: Action, findings: tuple[Finding, ...], clause: Clause, policy_version: int, case: str, pages: Pages
+    action: Action,
+    findings: tuple[Finding, ...],
+    clause: Clause,
+    policy_version: int,
+    case: str,
+    pages: Pages,
+    digest: str = "",
 ) -> Notice:
-    """The notice of one decision in every language; `findings` are of one category, gravest first."""
+    """The notice of one decision in every language; `findings` are of one category, gravest first.
+
+    A held cell's link names it by its digest: a case can hold several, and each needs its own reason.
+    """
+    cell = digest[:CELL_DIGITS] if action is Action.HOLD else ""
     texts = {}
     for lang in LANGUAGES:
         title = clause.title[lang]
@@ -77,7 +91,7 @@ def write(
             consequence=say(lang, CONSEQUENCES[action]),
             next_step=say(lang, NEXT_STEPS[action]),
             links=(
-                (say(lang, CASE_LINK, case=case), pages.case(case)),
+                (say(lang, CASE_LINK, case=case), pages.case(case, cell)),
                 (say(lang, POLICY_LINK), pages.clause(clause.category)),
             ),
         )

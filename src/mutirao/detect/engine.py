@@ -1,7 +1,6 @@
 """The engine: a cell's code in, findings out. Pure: no file, no socket, no database, no clock."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 
 import re2
 
@@ -23,15 +22,11 @@ _JOINING = (
 )
 
 
-MOST = 2_000_000
-"""The longest cell that is judged at all, characters."""
-
-
 class Engine:
     """Judges cells by a pack of rules.
 
-    A cell is read whole up to 250,000 characters, in less than about a second; a longer one in pieces of that length
-    cut at line ends, up to 2,000,000 characters. A fault in here is raised: what was not judged must not run.
+    A cell is read whole or not at all: up to 250,000 characters, in less than about a second. A fault in here is
+    raised: what was not judged must not run.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -45,38 +40,16 @@ class Engine:
     def scan(self, code: str, language: str = "python") -> tuple[Finding, ...]:
         """One finding for each rule that the cell fires, gravest first; empty for what no rule knows.
 
-        Raises TooLongError past 2,000,000 characters.
+        Raises TooLongError past 250,000 characters: pieces of a cell mean something else than the whole.
         """
-        if len(code) <= LONGEST:
-            found = self._scan(code, language)
-        elif len(code) > MOST:
-            raise TooLongError(f"A cell of {len(code)} characters can't be judged: {MOST} is the most.")
-        else:
-            by_rule: dict[str, Finding] = {}
-            for lines_before, piece in _pieces(code):
-                for one in self._scan(piece, language):
-                    by_rule.setdefault(one.rule, replace(one, line=one.line + lines_before))
-            found = list(by_rule.values())
-        return tuple(sorted(found, key=lambda f: (-f.level, f.line)))
-
-    def _scan(self, code: str, language: str) -> list[Finding]:
+        if len(code) > LONGEST:
+            raise TooLongError(f"A cell of {len(code)} characters can't be judged: {LONGEST} is the most.")
         code = code.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
         if self._worth_parsing.search(code) is None:
-            return []
+            return ()
         facts = read(code, language)
-        return [_finding(rule, fact) for rule in self.rules if (fact := rule.find(facts)) is not None]
-
-
-def _pieces(code: str) -> Iterator[tuple[int, str]]:
-    """The code in pieces of at most LONGEST, cut at line ends where there are any, with the lines before each."""
-    lines_before = start = 0
-    while start < len(code):
-        end = min(start + LONGEST, len(code))
-        if end < len(code) and (cut := code.rfind("\n", start, end)) > start:
-            end = cut + 1
-        yield lines_before, code[start:end]
-        lines_before += code.count("\n", start, end)
-        start = end
+        found = [_finding(rule, fact) for rule in self.rules if (fact := rule.find(facts)) is not None]
+        return tuple(sorted(found, key=lambda f: (-f.level, f.line)))
 
 
 def _anchor(word: str) -> str:

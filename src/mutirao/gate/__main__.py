@@ -2,7 +2,7 @@
 
 MUTIRAO_GATE_URL (where it listens), MUTIRAO_GATE_SECRET, MUTIRAO_DATABASE (a SQLAlchemy URL), JUPYTERHUB_API_URL,
 MUTIRAO_SERVICE_TOKEN (of the service `mutirao`), MUTIRAO_PAGES_URL (of the case and policy pages), and if wanted
-MUTIRAO_MAX_MESSAGE_MB and MUTIRAO_JUDGE_TIMEOUT_S.
+MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB and MUTIRAO_JUDGE_TIMEOUT_S.
 """
 
 import os
@@ -47,6 +47,7 @@ def serve(environment: Mapping[str, str]) -> None:
         judge=Desk(store, Engine(default_pack()), load_versions(), pages, now),
         actors=HubActors(required(environment, "JUPYTERHUB_API_URL"), required(environment, "MUTIRAO_SERVICE_TOKEN")),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
+        language=environment.get("MUTIRAO_LANGUAGE", "en"),
         judge_timeout_s=float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5")),
     )
     try:

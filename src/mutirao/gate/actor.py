@@ -10,11 +10,11 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from time import monotonic
 from urllib.parse import parse_qs
 
 import aiohttp
+from tornado.httputil import parse_cookie
 
 from mutirao.gate.route import Route
 
@@ -85,7 +85,7 @@ class HubActors:
         session = _session_id(headers)
         if session is None:
             return None
-        asked = {"session": session, "owner": route.user, "server": route.server}
+        asked = {"session_key": session, "owner": route.user, "server": route.server}
         return await self._ask("/mutirao/actor", asked, self._service_token)
 
     async def _ask(self, path: str, params: dict[str, str], token: str) -> str | None:
@@ -99,6 +99,8 @@ class HubActors:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             log.warning("The hub could not say who runs a cell (%s): %s", type(error).__name__, error)
             return None
+        if name is None:
+            return None  # who is unknown now may have logged in a moment later
         self._kept[key] = (self._clock(), name)
         self._kept.move_to_end(key)
         while len(self._kept) > MAX_KEPT:
@@ -131,9 +133,5 @@ def _tokens(headers: Mapping[str, str], in_query: str | None) -> list[str]:
 
 
 def _session_id(headers: Mapping[str, str]) -> str | None:
-    try:
-        cookies = SimpleCookie(headers.get("Cookie", ""))
-    except CookieError:
-        return None
-    found = cookies.get(SESSION_COOKIE)
-    return found.value if found is not None and found.value else None
+    # The server's own parser: one that stumbles over a neighbour's odd cookie would make everybody nobody.
+    return parse_cookie(headers.get("Cookie", "")).get(SESSION_COOKIE) or None

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
@@ -13,6 +12,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, hdrs, web
 from multidict import CIMultiDict
+from tornado.httputil import parse_cookie
 
 from mutirao.cases.notice import Notice
 from mutirao.errors import WireError
@@ -23,10 +23,11 @@ from mutirao.gate.execute import Executions, carries_code
 from mutirao.gate.forward import forward
 from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
 from mutirao.gate.judge import Actors, Judge
-from mutirao.gate.relay import ClientSocket, End, Relay, Seat
+from mutirao.gate.relay import ActorOnce, ClientSocket, End, Relay, Seat
 from mutirao.gate.route import Place, RouteError, locate
 from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
 from mutirao.gate.wire import Wire
+from mutirao.language import LANGUAGE_COOKIE, preferred
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Gate:
     """Everything that one gate process needs; `counters` counts since its start.
 
     `secret` is shared with the hub's proxy class. `upstream_ssl` is for hubs with internal_ssl.
+    `language` is for clients that name none.
     """
 
     secret: str
@@ -50,6 +52,7 @@ class Gate:
     max_body_bytes: int = MAX_BODY_BYTES
     judge_timeout_s: float = JUDGE_TIMEOUT_S
     upstream_ssl: SSLContext | None = None
+    language: str = "en"
     counters: Counter[str] = field(default_factory=Counter)
     _upstream: Upstream | None = None
     _relays: set[Relay] = field(default_factory=set)
@@ -114,6 +117,11 @@ class Gate:
             await asyncio.wait(telling, timeout=ANNOUNCE_S)
         return web.json_response({"told": len(relays)})
 
+    def _language(self, request: web.Request) -> str:
+        """The language for notices: the one chosen on the pages, else the browser's, else the service's."""
+        chosen = parse_cookie(request.headers.get(hdrs.COOKIE, "")).get(LANGUAGE_COOKIE, "")
+        return preferred((chosen,), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""), self.language)
+
     def _executions(self) -> Executions:
         return Executions(
             self.upstream, self.judge, self.actors, self.judge_timeout_s, self.max_body_bytes, self.counters
@@ -145,14 +153,15 @@ class Gate:
         client = ClientSocket((wire.value,) if wire is Wire.V1 else (), self.max_message_bytes)
         client.headers.extend((hdrs.SET_COOKIE, c) for c in upstream.handshake_headers.getall(hdrs.SET_COOKIE, ()))
         await client.prepare(request)
-        resolving = self.actors.resolve(CIMultiDict(request.headers), query_token(place.query), place.route)
-        actor = asyncio.ensure_future(_nobody_on_error(resolving))
+        headers, token = CIMultiDict(request.headers), query_token(place.query)
+        actor = ActorOnce(lambda: self.actors.resolve(headers, token, place.route))
+        asking = asyncio.create_task(actor.name())
         seat = Seat(
             place.route.user,
             place.route.server,
             place.kernel,
             actor,
-            request.headers.get(hdrs.ACCEPT_LANGUAGE, ""),
+            self._language(request),
         )
         relay = Relay(client, upstream, wire, seat, self.judge, self.judge_timeout_s, self.counters)
         self._relays.add(relay)
@@ -162,7 +171,7 @@ class Gate:
             end = await relay.run()
             log.debug("A connection to kernel %s ended: %s", place.kernel, end)
         finally:
-            actor.cancel()
+            asking.cancel()
             self._relays.discard(relay)
             self.counters["connections_open"] -= 1
         return client
@@ -212,14 +221,6 @@ def main(gate: Gate, host: str, port: int) -> None:
             await runner.cleanup()
 
     asyncio.run(serve())
-
-
-async def _nobody_on_error(resolving: Awaitable[str | None]) -> str | None:
-    try:
-        return await resolving
-    except Exception:
-        log.exception("Who runs the cells of a connection could not be found out.")
-        return None
 
 
 async def _tell(relay: Relay, notice: Notice) -> None:

@@ -12,8 +12,20 @@ from mutirao.gate.wire import Message
 
 # Keys of a debug request's arguments whose values debugpy or ipykernel evaluate, at any depth:
 # evaluate, setVariable, setExpression, setBreakpoints (log messages too), dumpCell, copyToGlobals.
+# A variable's name counts too: with a dot in it, debugpy executes "name = value" as it stands.
 EVALUATED = frozenset(
-    {"code", "expression", "condition", "hitCondition", "logMessage", "value", "srcVariableName", "dstVariableName"}
+    {
+        "code",
+        "expression",
+        "condition",
+        "hitCondition",
+        "logMessage",
+        "value",
+        "name",
+        "variableName",
+        "srcVariableName",
+        "dstVariableName",
+    }
 )
 _MAX_DEPTH = 50
 
@@ -35,6 +47,8 @@ def snippets(message: Message) -> list[Snippet]:
         return _some([_text(content, "value", message.msg_type)], "input_reply")
     if message.msg_type == "debug_request":
         return _some(dict.fromkeys(_evaluated(content.get("arguments"))), "debug_request")
+    if message.msg_type == "apply_request":
+        raise WireError("An apply_request carries a pickled function, which nobody can read: send an execute_request.")
     return []
 
 

@@ -33,6 +33,7 @@ _CLOSE_S = 3.0
 _LINGER_S = 2.0
 _LOOK_S = 5.0
 _MOST_RUNNING = 200
+_ASK_AGAIN_S = 30.0
 _REASON_BYTES = 123
 # What aiohttp closes with by itself when a client's frame can't be read.
 _UNREADABLE = (WSCloseCode.MESSAGE_TOO_BIG, WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT)
@@ -99,6 +100,31 @@ class ClientSocket(web.WebSocketResponse[bool]):
             self._writer.transport.abort()
 
 
+class ActorOnce:
+    """Who sits before a kernel: asked once, and again after a while as long as nobody knows."""
+
+    def __init__(self, ask: Callable[[], Awaitable[str | None]]) -> None:
+        self._ask = ask
+        self._asking: asyncio.Future[str | None] | None = None
+        self._asked_at = 0.0
+
+    async def name(self) -> str | None:
+        """The actor's name, None where the hub does not know it or does not answer."""
+        now = asyncio.get_running_loop().time()
+        known = self._asking
+        if known is None or (known.done() and known.result() is None and now - self._asked_at > _ASK_AGAIN_S):
+            self._asked_at = now
+            known = self._asking = asyncio.ensure_future(self._resolve())
+        return await asyncio.shield(known)
+
+    async def _resolve(self) -> str | None:
+        try:
+            return await self._ask()
+        except Exception:
+            log.exception("Who runs the cells of a connection could not be found out.")
+            return None
+
+
 @dataclass(frozen=True, slots=True)
 class Seat:
     """Whose kernel this is, and who sits before it."""
@@ -106,7 +132,7 @@ class Seat:
     owner: str
     server: str
     kernel: str
-    actor: "asyncio.Future[str | None]"
+    actor: "ActorOnce"
     accept_language: str
 
 
@@ -235,7 +261,7 @@ class Relay:
             await self._send(self._answers.malformed(message, str(error)))
             return self._broken(WSCloseCode.POLICY_VIOLATION, error)
         if found:
-            actor = await self._seat.actor
+            actor = await self._seat.actor.name()
             seat = self._seat
             cells = [
                 Cell(snippet.code, actor, seat.owner, seat.server, seat.kernel, snippet.via, self._language)

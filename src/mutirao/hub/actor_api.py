@@ -30,13 +30,13 @@ def session_user(db: object, session: str, owner: str, server: str) -> str | Non
 
 
 class ActorAPIHandler(APIHandler):  # type: ignore[misc]
-    """GET /hub/api/mutirao/actor?session=…&owner=…&server=… → {"name": … or null}."""
+    """GET /hub/api/mutirao/actor?session_key=…&owner=…&server=… → {"name": … or null}."""
 
     async def get(self) -> None:
         """Answer the service; 403 for everybody else, 400 where session or owner is missing."""
         asking = self.current_user
         if not isinstance(asking, orm.Service) or asking.name != SERVICE:
             raise web.HTTPError(403, f"Only the service {SERVICE!r} may ask whose session this is.")
-        session, owner = self.get_query_argument("session"), self.get_query_argument("owner")
+        session, owner = self.get_query_argument("session_key"), self.get_query_argument("owner")
         name = session_user(self.db, session, owner, self.get_query_argument("server", ""))
         self.finish(json.dumps({"name": name}))

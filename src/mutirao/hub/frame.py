@@ -1,11 +1,6 @@
 """The frame around every page: header, footer and language, the same on the hub's pages and on ours."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-
-from mutirao.language import LANGUAGES, choose
-
-LANGUAGE_COOKIE = "mutirao-lang"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +23,3 @@ class Frame:
     name: str = ""
     admin: bool = False
     switch: tuple[tuple[str, str, str], ...] = ()
-
-
-def preferred(wanted: Iterable[str], accept_language: str, default: str) -> str:
-    """The first of `wanted` that the service speaks, else what fits Accept-Language, else the default."""
-    return next((tag for tag in wanted if tag in LANGUAGES), None) or choose(accept_language, default)

@@ -13,8 +13,8 @@ from jinja2.runtime import Context
 from jupyterhub.handlers import BaseHandler
 
 from mutirao import __version__
-from mutirao.hub.frame import LANGUAGE_COOKIE, Frame, preferred
-from mutirao.language import LANGUAGES, translate
+from mutirao.hub.frame import Frame
+from mutirao.language import LANGUAGE_COOKIE, LANGUAGES, preferred, translate
 
 ASSETS = "mutirao-static/"
 """Where style and logo are, below the hub's own prefix."""

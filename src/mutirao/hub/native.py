@@ -28,7 +28,7 @@ class InviteSignUp(SignUpHandler):  # type: ignore[misc]  # no type information 
 
     async def get(self) -> None:
         """Show the form; a valid invite goes into a signed cookie, any other is named as such."""
-        token = self.get_argument("invite", "")
+        token = self.get_argument("invite_key", "")  # a name that the hub's log masks
         if not token:
             await super().get()
             return

@@ -15,8 +15,8 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from mutirao import __version__
-from mutirao.hub.frame import LANGUAGE_COOKIE, Frame, preferred
-from mutirao.language import LANGUAGES, translate
+from mutirao.hub.frame import Frame
+from mutirao.language import LANGUAGE_COOKIE, LANGUAGES, preferred, translate
 from mutirao.web.hub import Person
 from mutirao.web.login import came_by_tls
 

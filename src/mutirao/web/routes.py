@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
 from mutirao.cases import permit
-from mutirao.hub.frame import LANGUAGE_COOKIE
-from mutirao.language import LANGUAGES
+from mutirao.cases.wording import CELL_DIGITS
+from mutirao.language import LANGUAGE_COOKIE, LANGUAGES
 from mutirao.policy.diff import diff
 from mutirao.web.login import Visitor, came_by_tls, local_path
 from mutirao.web.page import YEAR_S
@@ -77,8 +77,16 @@ def page_routes(site: Site) -> APIRouter:
         headers = {"content-disposition": 'attachment; filename="mutirao-record.json"'}
         return Response(body, media_type="application/json", headers=headers)
 
-    def show_case(request: Request, visitor: Visitor, number: str, status: int, problem: str, reason: str) -> Response:
-        case = site.case(number, visitor.person, site.lang(request))
+    def show_case(
+        request: Request,
+        visitor: Visitor,
+        number: str,
+        cell: str,
+        status: int = 200,
+        problem: str = "",
+        reason: str = "",
+    ) -> Response:
+        case = site.case(number, visitor.person, site.lang(request), cell)
         return site.pages.render(
             request,
             "case.html",
@@ -94,8 +102,8 @@ def page_routes(site: Site) -> APIRouter:
         )
 
     @router.get("/case/{number}")
-    def case(request: Request, visitor: Member, number: str) -> Response:
-        return show_case(request, visitor, number, 200, "", "")
+    def case(request: Request, visitor: Member, number: str, cell: str = "") -> Response:
+        return show_case(request, visitor, number, cell)
 
     @router.post("/case/{number}")
     def run_anyway(
@@ -104,6 +112,7 @@ def page_routes(site: Site) -> APIRouter:
         number: str,
         reason: Annotated[str, Form()] = "",
         form_key: Annotated[str, Form()] = "",
+        cell: Annotated[str, Form()] = "",
     ) -> Response:
         if visitor is None:
             raise HTTPException(403)
@@ -111,10 +120,12 @@ def page_routes(site: Site) -> APIRouter:
             case = site.own_case(session, number, visitor.person)
             if not site.login.form_is_ours(request, visitor, f"permit {case.number}", form_key):
                 raise HTTPException(403)
-            outcome = permit.grant(session, case, visitor.person.name, _reason(reason), site.clock())
+            outcome = permit.grant(session, case, visitor.person.name, _reason(reason), site.clock(), cell)
         if isinstance(outcome, permit.Refused):
-            return show_case(request, visitor, number, REFUSALS[outcome.why], outcome.why, reason)
-        return RedirectResponse(f"{site.prefix}case/{case.number}#permit", status_code=303)
+            return show_case(request, visitor, number, cell, REFUSALS[outcome.why], outcome.why, reason)
+        return RedirectResponse(
+            f"{site.prefix}case/{case.number}?cell={outcome.permit.digest[:CELL_DIGITS]}#permit", status_code=303
+        )
 
     @router.get("/language/{lang}")
     def language(request: Request, lang: str, next: str = "") -> Response:

@@ -96,10 +96,10 @@ class Site:
         with self.store.read() as session:
             return view_policy(self.policies[number], adoptions(session), self.clock(), lang)
 
-    def case(self, number: str, person: Person, lang: str) -> CaseView:
+    def case(self, number: str, person: Person, lang: str, cell: str = "") -> CaseView:
         """The case where this person may see it; 404 where not, exactly as for one that doesn't exist."""
         with self.store.read() as session:
-            return view_case(self.own_case(session, number, person), self.policies, self.clock(), lang)
+            return view_case(self.own_case(session, number, person), self.policies, self.clock(), lang, cell)
 
     def own_case(self, session: Session, number: str, person: Person) -> Case:
         """The stored case where this person may see it, else 404."""

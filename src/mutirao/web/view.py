@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from mutirao.cases import permit
 from mutirao.cases.action import Action
 from mutirao.cases.decide import NEVER_HELD
+from mutirao.cases.wording import CELL_DIGITS
 from mutirao.policy.category import Category
 from mutirao.policy.clause import Clause
 from mutirao.policy.version import PolicyVersion
@@ -119,7 +121,7 @@ class CaseView(View):
     """A case as its member and the operators see it.
 
     `observations` are the latest, newest last; `seen` counts all runs. `runs_anyway` says that a reason would bring
-    a permit; `permit` is the one that holds now.
+    a permit; `permit` is the one that holds now for the cell whose digest begins with `cell`.
     """
 
     number: str
@@ -138,6 +140,7 @@ class CaseView(View):
     decisions: tuple[DecisionView, ...]
     permits: tuple[PermitView, ...]
     permit: PermitView | None
+    cell: str
     runs_anyway: bool
 
     def timeline(self) -> list[tuple[datetime, str, DecisionView | PermitView]]:
@@ -217,12 +220,13 @@ def view_policy(version: PolicyVersion, adopted: Sequence[Adoption], now: dateti
     )
 
 
-def view_case(case: Case, policies: Mapping[int, PolicyVersion], now: datetime, lang: str) -> CaseView:
-    """A case with its evidence; relations must be loaded."""
+def view_case(case: Case, policies: Mapping[int, PolicyVersion], now: datetime, lang: str, cell: str = "") -> CaseView:
+    """A case with its evidence; relations must be loaded. The permit and the form are for `cell`, see permit.held."""
     category = Category(case.category)
     clause = policies[case.policy_version].clauses[category].text(lang)
     last = case.decisions[-1] if case.decisions else None
-    valid = [permit for permit in case.permits if permit.expires_at > now]
+    seen = permit.held(case, cell)
+    standing = permit.holding(case, seen, now)
     return CaseView(
         number=case.number,
         member=case.member,
@@ -238,8 +242,9 @@ def view_case(case: Case, policies: Mapping[int, PolicyVersion], now: datetime, 
         notice=view_notice(last.notice, case.number, lang) if last else None,
         observations=tuple(_observation(seen, lang) for seen in case.observations[-SHOWN:]),
         decisions=tuple(_decision(decision) for decision in case.decisions[-SHOWN:]),
-        permits=tuple(_permit(permit) for permit in case.permits),
-        permit=_permit(valid[-1]) if valid else None,
+        permits=tuple(_permit(given) for given in case.permits),
+        permit=_permit(standing) if standing else None,
+        cell=seen.digest[:CELL_DIGITS] if seen else "",
         runs_anyway=last is not None and last.action == Action.HOLD and category not in NEVER_HELD,
     )
 
