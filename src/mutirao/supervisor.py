@@ -170,6 +170,7 @@ class Supervisor:
             proxy_token=secrets.token_hex(32),
             gate_secret=secrets.token_hex(32),
             service_token=secrets.token_hex(32),
+            supervisor_token=secrets.token_hex(32),
             web_secret=secrets.token_hex(32),
             demo_password=_demo_password() if demo else "",
             operator_password=operator,
@@ -201,10 +202,9 @@ class Supervisor:
         proxy_argv += ["--log-level", "warn"]
         run = self.data / "run"
         hub_config = Path(__file__).parent / "hub" / "jupyterhub_config.py"
-        hub_secrets = ("proxy_token", "gate_secret", "service_token", "demo_password", "operator_password")
         gate_env = base | self._gate_environment(place)
         web_env = base | self._pages_environment(place)
-        hub_env = base | self._login_environment() | {"HOME": "/root"} | place.dump(*hub_secrets)
+        hub_env = base | self._login_environment() | {"HOME": "/root"} | place.dump()
         proxy_env = base | {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}
         parts = (
             Part("proxy", tuple(proxy_argv), proxy_env, self._log("proxy"), run, self.uid),
@@ -282,7 +282,7 @@ class Supervisor:
 
     async def _reroute(self, place: Place) -> None:
         """A proxy that was restarted knows no routes: have the hub tell it all again."""
-        headers = {"Authorization": f"token {place.service_token}"}
+        headers = {"Authorization": f"token {place.supervisor_token}"}
         async with aiohttp.ClientSession(headers=headers) as session:
             for _ in range(50):
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):

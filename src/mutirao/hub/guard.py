@@ -92,7 +92,7 @@ def roles() -> list[dict[str, Any]]:
 
 def _with_roles(load_roles: list[dict[str, Any]], user_scopes: list[str]) -> list[dict[str, Any]]:
     """The hub's own roles with ours; a `user` role that the hub defines itself keeps its scopes and gains one."""
-    asking = ["list:users", "read:users", "read:servers", "proxy"]
+    asking = ["list:users", "read:users", "read:servers"]
     own = next((role for role in load_roles if role["name"] == "user"), {"name": "user"})
     scopes = [*own.get("scopes", ["self", *user_scopes]), "access:services!service=mutirao"]
     return [

@@ -49,9 +49,14 @@ c.JupyterHub.services = [
         "oauth_no_confirm": True,
         "oauth_client_allowed_scopes": ["inherit"],
         "display": False,
-    }
+    },
+    # Has the hub tell a restarted proxy its routes; whoever may do that could also send the hub to another proxy.
+    {"name": "mutirao-supervisor", "api_token": place.supervisor_token, "display": False},
 ]
-c.JupyterHub.load_roles = roles()
+c.JupyterHub.load_roles = [
+    *roles(),
+    {"name": "mutirao-supervisor", "services": ["mutirao-supervisor"], "scopes": ["proxy"]},
+]
 c.JupyterHub.extra_handlers = [(actor_api.PATH, actor_api.ActorAPIHandler)]
 dress(c, native=settings.login.kind is LoginKind.NATIVE, default_language=settings.service.language)
 
@@ -76,4 +81,6 @@ match settings.login.kind:
         c.JupyterHub.authenticator_class = settings.login.class_name
         for trait, value in settings.login.resolved_options().items():
             setattr(c[settings.login.class_name.rpartition(".")[2]], trait, value)
+# The hub's table holds no longer ones; control characters have no place in logs and pages.
+c.Authenticator.username_pattern = r"[^\x00-\x1f\x7f/]{1,255}\Z"
 c.Authenticator.admin_users = set(settings.login.operators)

@@ -12,10 +12,7 @@ VARIABLE = "MUTIRAO_PLACE"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Settings, addresses (URLs without a slash at their end) and secrets of one running instance.
-
-    A part is given only the secrets that it needs; the others are empty.
-    """
+    """Settings, addresses (URLs without a slash at their end) and secrets of one running instance."""
 
     settings: Settings
     hub_ip: str
@@ -27,6 +24,7 @@ class Place:
     gate_secret: str = ""
     service_token: str = ""
     web_secret: str = ""
+    supervisor_token: str = ""
     demo_password: str = ""
     operator_password: str = ""
 
@@ -35,13 +33,9 @@ class Place:
         """The hub's REST API."""
         return f"http://{self.hub_ip}:{self.hub_port}/hub/api"
 
-    def dump(self, *secrets: str) -> dict[str, str]:
-        """The environment variable that carries this place, with only the named secrets in it."""
-        values = asdict(self) | {"settings": self.settings.model_dump(mode="json")}
-        for key in ("proxy_token", "gate_secret", "service_token", "web_secret", "demo_password", "operator_password"):
-            if key not in secrets:
-                values[key] = ""
-        return {VARIABLE: json.dumps(values)}
+    def dump(self) -> dict[str, str]:
+        """The environment variable that carries this place to the hub."""
+        return {VARIABLE: json.dumps(asdict(self) | {"settings": self.settings.model_dump(mode="json")})}
 
 
 def here() -> Place:

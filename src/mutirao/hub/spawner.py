@@ -20,6 +20,9 @@ from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, Running, RuntimeSp
 OOM_POLL_S = 0.5
 """A kernel that was killed is noticed by its server within 3 s; the member should hear why before that."""
 
+SHOWN = 64
+"""Characters of a wrong choice that an error repeats."""
+
 
 class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is published
     """Starts single-user servers in bubblewrap sandboxes; `user_options` are {"environment": …, "size": …}."""
@@ -49,14 +52,15 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         """The environment and size chosen, defaults where nothing was."""
         unknown = set(options) - {"environment", "size"}
         if unknown:
-            raise SpawnException(
-                f"{', '.join(sorted(map(str, unknown)))}: only environment and size can be chosen.", reason="options"
-            )
+            named = ", ".join(sorted(map(str, unknown)))[:SHOWN]
+            raise SpawnException(f"{named}: only environment and size can be chosen.", reason="options")
         chosen = []
         for key, known in (("environment", self.settings.environments), ("size", self.settings.sizes)):
             value = options.get(key) or next(iter(known))
             if not isinstance(value, str) or value not in known:
-                raise SpawnException(f"{key} {value!r} is not offered: choose {', '.join(known)}.", reason=key)
+                raise SpawnException(
+                    f"{key} {repr(value)[:SHOWN]} is not offered: choose {', '.join(known)}.", reason=key
+                )
             chosen.append(value)
         return chosen[0], chosen[1]
 
@@ -137,6 +141,9 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         if status is not None:
             # JupyterHub calls no stop for a server that ended by itself: its walls would stay.
             await self.stop(now=True)
+        elif self._oom_watch is None or self._oom_watch.done():
+            # Found again after the hub was restarted, or a watch that failed.
+            self._watch_memory(self.running)
         return status
 
     async def stop(self, now: bool = False) -> None:
@@ -144,9 +151,10 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         if self._oom_watch is not None:
             self._oom_watch.cancel()
             self._oom_watch = None
-        if self.running is not None:
-            await _sandboxes().stop(self.running, grace_s=0 if now else 5)
-            self.running = None
+        # Taken first: while this one ends, the next may already be starting.
+        running, self.running = self.running, None
+        if running is not None:
+            await _sandboxes().stop(running, grace_s=0 if now else 5)
 
     def _watch_memory(self, running: Running) -> None:
         # A size that is no longer offered would raise here; its runtimes go on all the same.
@@ -157,7 +165,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
     async def _watch_oom(self, running: Running, memory_mb: int) -> None:
         """Tell the member in the notebook when the kernel killed something for want of memory."""
         announcer = Announcer(_place())
-        seen = 0
+        seen = _sandboxes().events(running).oom_kills
         while True:
             await asyncio.sleep(OOM_POLL_S)
             kills = _sandboxes().events(running).oom_kills
@@ -177,7 +185,11 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         """Find the runtime again after the hub was restarted."""
         super().load_state(state)
         if "running" in state:
-            self.running = from_json(Running, state["running"])
+            try:
+                self.running = from_json(Running, state["running"])
+            except SandboxError as error:
+                # Written by another version: such a runtime can't be spoken to, and must not keep the hub down.
+                self.log.error("%s is forgotten: %s", self._log_name, error)
 
     def clear_state(self) -> None:
         """Forget the runtime."""
