@@ -141,7 +141,11 @@ class Member:
         )
 
     async def __aenter__(self) -> Self:
-        await self.login()
+        try:
+            await self.login()
+        except BaseException:
+            await self.http.close()
+            raise
         return self
 
     async def __aexit__(

@@ -29,8 +29,8 @@ def service() -> Iterator[Service]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Chromium; closed with its module, because Playwright's event loop would keep later async tests from running."""
     with chromium() as started:
         yield started

@@ -103,14 +103,6 @@ class Person(Member):
     def _xsrf(self, path: str) -> str:
         return super()._xsrf(path if path.startswith(self.hub.path) else self.hub.path.rstrip("/") + path)
 
-    async def __aenter__(self) -> "Person":
-        try:
-            await self.login()
-        except BaseException:
-            await self.http.close()
-            raise
-        return self
-
 
 async def page(member: Member, url: str) -> tuple[int, str]:
     """A page as this person's browser gets it, through the OAuth dance."""

@@ -9,6 +9,7 @@ from mutirao.hub.language_hook import dress
 from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
 from mutirao.hub.spawner import SandboxSpawner
+from mutirao.sandbox.uids import Uids
 
 place = here()
 settings = place.settings
@@ -71,6 +72,10 @@ match settings.login.kind:
     case LoginKind.NATIVE:
         c.JupyterHub.authenticator_class = "mutirao.hub.native.InviteAuthenticator"
         c.InviteAuthenticator.invite_folder = str(data / "invites")
+        uids = Uids(
+            settings.service.data / "sandbox" / "uids.jsonl", settings.sandbox.uid_first, settings.sandbox.uid_count
+        )
+        c.InviteAuthenticator.had_a_holder = lambda name: name in uids.all()
         c.NativeAuthenticator.open_signup = settings.login.open_sign_up
         c.NativeAuthenticator.minimum_password_length = 8
         c.NativeAuthenticator.check_common_password = True
