@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mutirao import __version__, config, reference
-from mutirao.errors import MutiraoError
+from mutirao.errors import ConfigError, MutiraoError
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,8 +73,23 @@ def config_show(options: argparse.Namespace) -> None:
 
 
 def config_check(options: argparse.Namespace) -> None:
-    """Say whether the settings are right."""
-    _settings(options)
+    """Say whether the settings are right, and whether what they name is there."""
+    from traitlets.utils.importstring import import_item
+
+    from mutirao.hub import environment
+    from mutirao.policy.version import load_versions
+
+    settings = _settings(options)
+    for name in settings.environments:
+        environment.find(name, settings.service.data)
+    if settings.policy.version not in load_versions():
+        raise ConfigError(f"policy.version is {settings.policy.version}: have {sorted(load_versions())}.")
+    settings.login.resolved_options()
+    if settings.login.class_name:
+        try:
+            import_item(settings.login.class_name)
+        except ImportError as error:
+            raise ConfigError(f"login.class_name is {settings.login.class_name}: {error}.") from error
     print("The configuration is right.")
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mutirao.errors import ConfigError
+from mutirao.language import LANGUAGES
 
 DEFAULT_DATA = Path("/var/lib/mutirao/data")
-Port = Annotated[int, Field(ge=0, le=65535)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
@@ -106,17 +107,27 @@ class Policy(Section):
     version: int = Field(2, ge=1, description="Version in force from the first start; later: mutirao policy adopt.")
 
 
+def _with_english(title: dict[str, str]) -> dict[str, str]:
+    """A title must be there in English, which stands in for languages that are missing."""
+    if "en" not in title:
+        raise ValueError('must name at least the English title: { en = "…" }')
+    return {lang: title.get(lang, title["en"]) for lang in (*LANGUAGES, *title)}
+
+
+Title = Annotated[dict[str, str], AfterValidator(_with_english)]
+
+
 class Environment(Section):
     """A named, locked, read-only Python environment that runtimes start from."""
 
-    title: dict[str, str] = Field(description="Name shown on the start page, by language tag.")
+    title: Title = Field(description="Name shown on the start page, by language tag.")
     packages: tuple[str, ...] = Field((), description="Packages named on the start page.")
 
 
 class Size(Section):
     """What a runtime may use."""
 
-    title: dict[str, str] = Field(description="Name shown on the start page, by language tag.")
+    title: Title = Field(description="Name shown on the start page, by language tag.")
     memory_mb: int = Field(ge=256, description="Memory, MiB.")
     cpus: float = Field(gt=0, le=1024, description="CPU cores; 0.5 is half of one.")
     processes: int = Field(512, ge=64, description="Processes and threads.")
@@ -135,6 +146,23 @@ class Sandbox(Section):
     dns_servers: tuple[str, ...] = Field((), description="Resolvers; those of the host if empty.")
     allow: tuple[str, ...] = Field((), description='Private ranges that are reachable, as "CIDR" or "CIDR:port".')
     start_timeout_s: int = Field(60, ge=5, description="A runtime that has not answered by then is given up.")
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for server in value:
+            ipaddress.IPv4Address(server)
+        return value
+
+    @field_validator("allow")
+    @classmethod
+    def _ranges(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            network, colon, port = entry.partition(":")
+            ipaddress.IPv4Network(network)
+            if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+                raise ValueError('must be "CIDR" or "CIDR:port"')
+        return value
 
     @field_validator("subnet")
     @classmethod

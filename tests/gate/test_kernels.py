@@ -168,9 +168,12 @@ async def test_a_kernel_that_dies_in_mid_cell_is_reported_and_a_restart_goes_on(
             if message["content"]["execution_state"] in ("restarting", "autorestarting"):
                 break
         answers = []
-        while "execute_result" not in kinds(answers):
-            with contextlib.suppress(TimeoutError):  # a cell sent while the kernel restarts is lost, gate or no gate
-                answers = await asyncio.wait_for(tab.run("1 + 1"), 3)
+        async with asyncio.timeout(60):
+            while "execute_result" not in kinds(answers):
+                with contextlib.suppress(
+                    TimeoutError
+                ):  # a cell sent while the kernel restarts is lost, gate or no gate
+                    answers = await asyncio.wait_for(tab.run("1 + 1"), 3)
     assert one(answers, "execute_result")["data"]["text/plain"] == "2"
 
 

@@ -272,3 +272,12 @@ def test_what_the_sign_up_page_says_is_there_in_every_language() -> None:
             assert {f for _, f, _, _ in string.Formatter().parse(text)} == {
                 f for _, f, _, _ in string.Formatter().parse(translated)
             }
+
+
+def test_a_name_that_had_a_home_is_not_given_again(login: InviteAuthenticator) -> None:
+    """The home, the cases and the record behind a name belong to whoever had it."""
+    login.had_a_holder = lambda name: name == "gone"
+
+    assert login.user_exists("Gone")
+    assert sign_up(login, "gone") is None
+    assert sign_up(login, "new") is not None

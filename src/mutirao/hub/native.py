@@ -9,7 +9,7 @@ from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.handlers import DiscardHandler, LoginHandler, SignUpHandler, ToggleAuthorizationHandler
 from nativeauthenticator.orm import UserInfo
 from tornado.escape import url_escape
-from traitlets import Unicode
+from traitlets import Callable, Unicode
 
 from mutirao.hub.approval import Approve, Discard
 from mutirao.hub.invite import Invites
@@ -131,6 +131,13 @@ class InviteAuthenticator(NativeAuthenticator):  # type: ignore[misc]  # no type
     """NativeAuthenticator whose sign-ups with an invite need no approval."""
 
     invite_folder = Unicode(help="Folder of the invites.").tag(config=True)
+
+    had_a_holder = Callable(lambda _name: False, help="Says whether a name ever had a home here.").tag(config=True)
+
+    def user_exists(self, username: str) -> bool:
+        """True for a name that is taken, or was: its home and its record belong to whoever had it."""
+        name = self.normalize_username(username)
+        return bool(super().user_exists(name)) or bool(self.had_a_holder(name))
 
     @property
     def invites(self) -> Invites:
