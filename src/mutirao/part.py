@@ -64,21 +64,24 @@ class Keeper:
 
     async def _spawn(self) -> None:
         part = self.part
-        with part.log_file.open("ab") as output:
-            self.process = await asyncio.create_subprocess_exec(
-                *part.argv,
-                env=dict(part.env),
-                cwd=part.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                umask=0o022 if part.uid is None else 0o077,
-                preexec_fn=_die_with_parent,
-                user=part.uid,
-                group=part.uid,
-                extra_groups=None if part.uid is None else [],
-            )
+        try:
+            with part.log_file.open("ab") as output:
+                self.process = await asyncio.create_subprocess_exec(
+                    *part.argv,
+                    env=dict(part.env),
+                    cwd=part.cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    umask=0o022 if part.uid is None else 0o077,
+                    preexec_fn=_die_with_parent,
+                    user=part.uid,
+                    group=part.uid,
+                    extra_groups=None if part.uid is None else [],
+                )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise PartError(f"The {part.name} can't be started: {error}.") from error
 
     async def _keep(self) -> None:
         while True:

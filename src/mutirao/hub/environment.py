@@ -152,10 +152,15 @@ def _key(lock: Path) -> str:
 
 @contextmanager
 def _alone(environment: Environment) -> Iterator[None]:
-    environment.path.parent.mkdir(parents=True, exist_ok=True)
-    with environment.path.with_suffix(".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    # Whoever builds it may have a stricter umask than members' uids can live with.
+    before = os.umask(0o022)
+    try:
+        environment.path.parent.mkdir(parents=True, exist_ok=True)
+        with environment.path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    finally:
+        os.umask(before)
 
 
 def _run(command: list[str], failure: str) -> None:
