@@ -116,7 +116,9 @@ def survey() -> Left:
     processes = frozenset(
         line
         for line in lines("ps", "-eo", "uid=,args=")
-        if any(mark in line for mark in ("bwrap", "jupyterhub", "configurable-http-proxy", "mutirao.gate", "mutirao.web"))
+        if any(
+            mark in line for mark in ("bwrap", "jupyterhub", "configurable-http-proxy", "mutirao.gate", "mutirao.web")
+        )
     )
     return Left(
         processes,
