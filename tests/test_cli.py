@@ -37,7 +37,7 @@ def run(*arguments: str, cwd: Path | None = None, before: tuple[str, ...] = ()) 
     """The command as a person runs it."""
     return subprocess.run(
         [*before, sys.executable, "-m", "mutirao", *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        env=os.environ | {"PYTHONPATH": os.environ.get("MUTIRAO_APP", str(ROOT / "src"))},
         cwd=cwd or "/",
         capture_output=True,
         text=True,

@@ -89,14 +89,12 @@ class OneActor:
         return self.name
 
 
-def find_chp() -> str:
-    """configurable-http-proxy, or a skip that says where it was looked for."""
-    places = [os.environ.get("MUTIRAO_CHP"), shutil.which("configurable-http-proxy")]
-    places.append("/tmp/chp/node_modules/.bin/configurable-http-proxy")
-    for place in places:
+def find_chp() -> list[str]:
+    """configurable-http-proxy's program for Node, as ./run sets it up, or a skip that says where it was looked for."""
+    for place in (os.environ.get("MUTIRAO_PROXY"), shutil.which("configurable-http-proxy")):
         if place and Path(place).exists():
-            return place
-    pytest.skip("configurable-http-proxy is not here: install it from npm, or name it in MUTIRAO_CHP")
+            return [os.environ.get("MUTIRAO_NODE") or shutil.which("node") or "node", place]
+    pytest.skip("configurable-http-proxy is not here: ./run test sets it up and names it in MUTIRAO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class Chp:
 @contextmanager
 def running_chp(*options: str):
     port, api_port = free_port(), free_port()
-    command = [find_chp(), "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1"]
+    command = [*find_chp(), "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1"]
     command += ["--api-port", str(api_port), "--log-level", "error", *options]
     with running(command, {"CONFIGPROXY_AUTH_TOKEN": "chp-token"}):
         wait_for_http(f"http://127.0.0.1:{port}/_chp_healthz")

@@ -54,6 +54,10 @@ def hub_frame(context: Context) -> Frame:
     service = f"{context['prefix']}services/mutirao/"
     user = context.get("user")
     spoken = language_of(handler)
+    if handler is not None and user and not handler.get_cookie(LANGUAGE_COOKIE):
+        # Until the browser closes, so that notices in the notebook speak as the pages did: not every client names its
+        # languages when it opens a websocket.
+        handler.set_cookie(LANGUAGE_COOKIE, spoken, path=context["prefix"], samesite="Lax")
     return Frame(
         home=f"{hub_url}home",
         prefix=service,
