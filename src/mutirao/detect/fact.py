@@ -24,7 +24,9 @@ class Fact:
     """One thing a cell does.
 
     `names` are what it may be known by, in lower case: a command's program and the script it runs, a call's
-    dotted name and its last part (with a leading dot), a module, a package as `pip:name`, a repository as
+    dotted name and its last part (with a leading dot), these two with `each:` before and `:ARGUMENT` behind where an
+    argument (its place from 0, or its keyword) differs from one round of a loop to the next, and with `endless:` before
+    where a loop that nothing ends or slows down calls it; a module, a package as `pip:name`, a repository as
     `owner/name` and `name`, `run` for a download that is piped into an interpreter, a written file's path.
     `text` is what a rule's regular expressions read: argv joined by spaces, a call's arguments, the URL, the content.
     `deferred` holds for code that is written to a file here and not seen to run: it never stops by itself.

@@ -34,6 +34,10 @@ _INSTALLERS = {
     "pacman": "apt", "dpkg": "apt",
 }  # fmt: skip
 _INSTALL_WORDS = {"install", "i", "add", "get", "-S", "-i", "--install", "global"}
+_DOCKER_SWITCHES = {
+    "-d", "-i", "-t", "-it", "-ti", "-dit", "-itd", "-id", "-td", "-P", "-q", "-a", "--detach", "--interactive", "--tty", "--rm",
+    "--init", "--privileged", "--publish-all", "--read-only", "--quiet", "--no-healthcheck", "--all-tags",
+}  # fmt: skip
 # Asking a program about itself is not using it.
 _ASKING = {"--help", "--version", "-V", "--usage", "-help", "-version"}
 
@@ -152,7 +156,7 @@ def _install(program: str, rest: list[str], script: str, line: int, sink: Sink) 
         program, rest = "pip", rest[rest.index(script) + 1 :]
     manager = _INSTALLERS.get(program) or ("pip" if re2.match(r"^pip[0-9.]+$", program) else None)
     if program == "docker" and rest[:1] in (["run"], ["pull"]):
-        image = next((w for w in reversed(rest) if "/" in w and not w.startswith(("-", "/")) and ":/" not in w), "")
+        image = _image(rest[1:])
         if image:
             sink.fact(Kind.INSTALL, (f"docker:{image.partition(':')[0].lower()}",), "", line)
         return
@@ -178,6 +182,19 @@ def _install(program: str, rest: list[str], script: str, line: int, sink: Sink) 
                 "",
                 line,
             )
+
+
+def _image(words: list[str]) -> str:
+    """The image in the words after `docker run` or `docker pull`: the first that is no option and no option's value."""
+    valued = False
+    for word in words:
+        if word.startswith("-"):
+            valued = "=" not in word and word not in _DOCKER_SWITCHES
+        elif valued:
+            valued = False
+        else:
+            return word
+    return ""
 
 
 def _clone(url: str, found: "re2._Match[str]", line: int, sink: Sink) -> None:

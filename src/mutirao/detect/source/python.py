@@ -12,6 +12,7 @@ from mutirao.detect.fact import Kind, Sink
 from mutirao.detect.source.fold import Folder, source
 
 MOST_NODES = 150_000
+MOST_LOOP_NODES = 50_000
 
 # A shell line as the first argument; the second set takes a list, or separate arguments.
 _SHELL_RUNNERS = {
@@ -42,6 +43,8 @@ _WRAPPER = re2.compile(
     r"(?i)^(?:_*(?:run|exec|execute|shell|sh|bash|cmd|system|call|popen)(?:_?(?:sh|cmd|commands?|shell|process|bash|system|it|in_background|bg|background))?)$"
 )
 
+_PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
+
 
 def read_python(tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0) -> None:
     """Put every fact of the tree into the sink; lines are shifted by `offset`."""
@@ -53,6 +56,8 @@ class _Walk:
         self.sink, self.folder, self.offset = sink, folder, offset
         self.aliases: dict[str, str] = {}
         self.wrappers: set[str] = set()
+        self.marks: dict[ast.Call, set[str]] = {}
+        self.loop_nodes = MOST_LOOP_NODES
 
     def walk(self, tree: ast.AST) -> None:
         """Depth first, in the order of the source, so that a name is bound before it is used."""
@@ -106,6 +111,52 @@ class _Walk:
             self.folder.bind(name, None)
 
     _AsyncFunctionDef = _FunctionDef
+
+    def _For(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.For | ast.AsyncFor)
+        self._loop(node.body, {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)})
+
+    _AsyncFor = _For
+
+    def _While(self, node: ast.AST) -> None:
+        """A loop that nothing in it ends or slows down hammers what it calls."""
+        assert isinstance(node, ast.While)
+        self._loop(node.body, set())
+        if not isinstance(node.test, ast.Constant) or not node.test.value:
+            return
+        inner = self._nodes(node.body)
+        if any(isinstance(n, ast.Break | ast.Return | ast.Yield) for n in inner):
+            return
+        calls = [n for n in inner if isinstance(n, ast.Call)]
+        if not any(self._dotted(call.func).rpartition(".")[2] in _PAUSING for call in calls):
+            for call in calls:
+                self.marks.setdefault(call, set()).add("endless:")
+
+    def _loop(self, body: list[ast.stmt], varying: set[str]) -> None:
+        """Mark the calls that are given what differs from one round to the next."""
+        inner = self._nodes(body)
+        for node in inner:
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                varying.add(node.target.id)
+            elif isinstance(node, ast.Assign) and (varying & _names(node.value) or _reads(node.value)):
+                varying |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        for node in inner:
+            if isinstance(node, ast.Call):
+                given = [(str(i), a) for i, a in enumerate(node.args)] + [(k.arg or "**", k.value) for k in node.keywords]
+                for key, value in given:
+                    if varying & _names(value):
+                        self.marks.setdefault(node, set()).add(key)
+
+    def _nodes(self, body: list[ast.stmt]) -> list[ast.AST]:
+        """All nodes of a loop's body, in the order of the source by statement, while the budget lasts."""
+        found: list[ast.AST] = []
+        for statement in body:
+            for node in ast.walk(statement):
+                self.loop_nodes -= 1
+                if self.loop_nodes < 0:
+                    return found
+                found.append(node)
+        return found
 
     def _Import(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Import)
@@ -181,7 +232,10 @@ class _Walk:
         words = [self.folder.text(a) for a in node.args]
         words += [f"{k.arg or '**'}={self.folder.text(k.value)}" for k in node.keywords]
         text = " ".join(words)[:6000]
-        self.sink.fact(Kind.CALL, (name.lower(), "." + last.lower()), text, line)
+        names = [name.lower(), "." + last.lower()]
+        for mark in sorted(self.marks.get(node, ())):
+            names += [f"endless:{n}" if mark == "endless:" else f"each:{n}:{mark}".lower() for n in names[:2]]
+        self.sink.fact(Kind.CALL, names, text, line)
         if name in _FETCHERS or last in (
             "urlretrieve",
             "download_url",
@@ -269,3 +323,17 @@ class _Walk:
             self.sink.python(f"%%{words[0]} {' '.join(words[1:2])}\n{' '.join(words[2:])}", line)
         else:
             self.sink.python("%" + " ".join(words), line)
+
+
+def _names(node: ast.AST) -> set[str]:
+    """The names that an expression reads."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _reads(node: ast.AST) -> bool:
+    """The expression takes the next piece of something: `f.readline()`, `next(words)`, `queue.get()`, `random.choice(…)`."""
+    called = node.func if isinstance(node, ast.Call) else None
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    if name in ("strip", "rstrip", "decode", "encode") and isinstance(called, ast.Attribute):
+        return _reads(called.value)
+    return name in ("readline", "next", "get", "pop", "popleft", "choice", "choices", "join")
