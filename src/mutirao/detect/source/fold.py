@@ -17,6 +17,7 @@ import re2
 Value = str | bytes | int | list["Value"]
 LONGEST = 200_000
 DEEPEST = 40
+_WIDEST_INT = 10_000  # bits; Python refuses to write out integers of more than 4,300 digits
 # What an operation on values of the wrong kind or form raises: then the value is not known.
 _UNKNOWN = (ValueError, TypeError, LookupError, OverflowError, zlib.error, MemoryError, SyntaxError)
 _WIDE = re2.compile(r"%[^a-zA-Z%]*\d{4}")
@@ -46,6 +47,23 @@ def _bytes(value: Value | None) -> bytes | None:
     if isinstance(value, str):
         return value.encode("utf-8", "replace")
     return value if isinstance(value, bytes) else None
+
+
+def _size(value: Value | None) -> int:
+    """Characters and items that a value holds, counted no further than over the longest allowed."""
+    if isinstance(value, int):
+        return 1 if value.bit_length() <= _WIDEST_INT else LONGEST + 1
+    if not isinstance(value, list):
+        return len(value) if value is not None else 0
+    total, left = 0, list(value)
+    while left and total <= LONGEST:
+        item = left.pop()
+        total += 1
+        if isinstance(item, list):
+            left.extend(item)
+        elif not isinstance(item, int):
+            total += len(item)
+    return total
 
 
 def _str(value: Value | None) -> str | None:
@@ -92,9 +110,7 @@ class Folder:
             SyntaxError,
         ):
             return None
-        if isinstance(value, str | bytes | list) and len(value) > LONGEST:
-            return None
-        return value
+        return None if _size(value) > LONGEST else value
 
     def _fold(self, node: ast.AST, depth: int) -> Value | None:
         match node:

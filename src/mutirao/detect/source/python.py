@@ -11,7 +11,7 @@ import re2
 from mutirao.detect.fact import Kind, Sink
 from mutirao.detect.source.fold import Folder, source
 
-MOST_NODES = 150_000
+MOST_NODES = 1_000_000
 MOST_LOOP_NODES = 50_000
 
 # A shell line as the first argument; the second set takes a list, or separate arguments.
@@ -43,6 +43,8 @@ _WRAPPER = re2.compile(
     r"(?i)^(?:_*(?:run|exec|execute|shell|sh|bash|cmd|system|call|popen)(?:_?(?:sh|cmd|commands?|shell|process|bash|system|it|in_background|bg|background))?)$"
 )
 
+# Nodes that hold nothing to read; a cell of numbers has as many of them as characters.
+_MUTE = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
 _PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
 
 
@@ -67,7 +69,7 @@ class _Walk:
             visit: Callable[[ast.AST], None] | None = getattr(self, "_" + type(node).__name__, None)
             if visit is not None:
                 visit(node)
-            children = list(ast.iter_child_nodes(node))
+            children = [child for child in ast.iter_child_nodes(node) if not isinstance(child, _MUTE)]
             if isinstance(node, ast.Assign):  # the value's calls come before the name is bound anew
                 self._bind(node)
             stack.extend(reversed(children))

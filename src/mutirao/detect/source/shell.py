@@ -11,7 +11,8 @@ from tree_sitter import Language, Node, Parser
 from mutirao.detect.fact import Sink
 from mutirao.detect.source.command import interpreter, runs_its_input, strip_wrappers
 
-MOST_NODES = 40_000
+MOST_NODES = 1_000_000
+LONGEST_VALUE = 20_000
 _LANGUAGE = Language(tree_sitter_bash.language())
 _NESTED = {"command_substitution", "process_substitution", "subshell"}
 
@@ -53,7 +54,8 @@ class _Walk:
     def _assign(self, node: Node) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         if name is not None and len(self.names) < 500:
-            self.names[self._raw(name)] = self._word(value) if value is not None else ""
+            word = self._word(value) if value is not None else ""
+            self.names[self._raw(name)] = word if value is None or len(word) <= LONGEST_VALUE else self._raw(value)
 
     def _raw(self, node: Node) -> str:
         return self.data[node.start_byte : node.end_byte].decode("utf-8", "replace")
@@ -72,13 +74,13 @@ class _Walk:
             case "concatenation":
                 whole = self._raw(node)
                 if whole.startswith("{") and whole.endswith("}") and whole[1:-1] in self.names:
-                    return self.names[whole[1:-1]]
+                    return self._value(whole[1:-1])
                 joined = "".join(self._word(c, depth + 1) for c in node.children)
                 return self._interpolate(joined)
             case "simple_expansion" | "expansion":
                 inner = next((self._raw(c) for c in node.named_children if c.type == "variable_name"), "")
                 plain = node.type == "simple_expansion" or len(node.named_children) == 1
-                return self.names[inner] if plain and inner in self.names else self._raw(node)
+                return self._value(inner) if plain and inner in self.names else self._raw(node)
             case "command_name":
                 return self._word(node.children[0], depth + 1) if node.children else self._raw(node)
             case "word" | "number":
@@ -99,9 +101,16 @@ class _Walk:
     def _interpolate(self, text: str) -> str:
         """IPython's {name} for names that are known."""
         if "{" in text and len(text) < 5000:
-            for name, value in list(self.names.items())[:200]:
-                text = text.replace("{" + name + "}", value)
+            for name in list(self.names)[:200]:
+                count = text.count("{" + name + "}")
+                if count:
+                    self.sink.spend(count * len(self.names[name]))
+                    text = text.replace("{" + name + "}", self.names[name])
         return text
+
+    def _value(self, name: str) -> str:
+        self.sink.spend(len(self.names[name]))
+        return self.names[name]
 
     @staticmethod
     def _unescape(text: str) -> str:
