@@ -22,7 +22,7 @@ _CODE_KIND = re2.compile(r'"cell_type"\s*:\s*"code"')
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """One file's findings, each with the number of its cell (from 1); `unread` says what could not be judged, and why."""
+    """One file's findings, each with the number of its cell (from 1); `unread` says what was not judged, and why."""
 
     path: Path
     cells: int

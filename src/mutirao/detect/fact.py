@@ -81,6 +81,9 @@ class Sink(Protocol):
 
     def python(self, text: str, line: int) -> None: ...
 
+    def foreign(self, text: str, line: int) -> None:
+        """Code of a language that isn't read, but for what it hands to a shell."""
+
     def spend(self, characters: int) -> None:
         """Take what a variable comes to from the cell's allowance. Raises TooLongError when it is used up."""
 

@@ -12,11 +12,13 @@ _WRAPPERS = {
     "sudo": 0, "env": 0, "nohup": 0, "timeout": 1, "setsid": 0, "exec": 0, "command": 0, "nice": 0, "ionice": 0,
     "time": 0, "stdbuf": 0, "unbuffer": 0, "doas": 0, "xvfb-run": 0, "taskset": 1, "builtin": 0, "then": 0, "do": 0,
     "else": 0, "chrt": 1, "proot": 0, "fakeroot": 0, "optirun": 0, "accelerate-run": 0, "busybox": 0, "sshpass": 0,
+    "unshare": 0, "chroot": 1, "strace": 0, "ltrace": 0, "runuser": 0, "firejail": 0, "systemd-run": 0, "cpulimit": 0,
     "xargs": 0, "watch": 0, "parallel": 0, "catchsegv": 0, "script": 0, "daemonize": 0, "faketime": 1, "numactl": 0,
 }  # fmt: skip
 _TAKES_VALUE = {
     "sudo": {"-u", "-g", "-p", "-C", "-h"}, "env": {"-u", "-C", "-S"}, "timeout": {"-s", "-k", "--signal"},
     "nice": {"-n"}, "ionice": {"-c", "-n"}, "stdbuf": {"-o", "-i", "-e"}, "sshpass": {"-p", "-f"},
+    "strace": {"-o", "-e", "-p"}, "runuser": {"-u", "-g"}, "cpulimit": {"-l", "-p"}, "setpriv": {"--reuid"},
     "xargs": {"-n", "-I", "-P", "-L", "-d"}, "watch": {"-n"}, "parallel": {"-j"}, "xvfb-run": {"-s", "-n", "-e"},
 }  # fmt: skip
 _ASSIGNMENT = re2.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
@@ -132,6 +134,18 @@ def _nested(program: str, rest: list[str], line: int, sink: Sink) -> bool:
         if "-c" in rest and rest.index("-c") + 1 < len(rest):
             sink.python(rest[rest.index("-c") + 1], line)
             return True
+    elif program in ("conda", "mamba", "micromamba", "poetry", "uv", "pipenv") and rest[:1] in (["run"], ["exec"]):
+        tail = rest[1:]
+        while tail and tail[0].startswith("-"):
+            tail = tail[2:] if tail[0] in ("-n", "-p", "--name", "--prefix", "--with", "--python") else tail[1:]
+        if tail:
+            sink.argv(tail, line)
+    elif program == "find" and ("-exec" in rest or "-execdir" in rest):
+        tail = rest[next(i for i, w in enumerate(rest) if w in ("-exec", "-execdir")) + 1 :]
+        if tail:
+            sink.argv(tail, line)
+    elif program in ("perl", "ruby", "node", "Rscript", "php") and len(rest) > 1 and rest[0] in ("-e", "-r", "--eval"):
+        sink.foreign(rest[1], line)
     elif program == "eval" and rest:
         sink.shell(" ".join(rest), line)
         return True

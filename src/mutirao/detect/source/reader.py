@@ -27,22 +27,22 @@ MOST_COMMANDS = 20_000
 _SHELL_LANGUAGES = {"bash", "sh", "shell", "shellscript", "zsh"}
 _PYTHON_LANGUAGES = {"python", "python3", "ipython", "python2", ""}
 _FOREIGN_SHELL = re2.compile(r"""\b(?:system2?|run|shell_exec|execSync|backtick)\s*\(\s*["'`]([^"'`\n]+)["'`]""")
+_BRACES = re2.compile(r"\{([^{}\n]+)\}|\$([A-Za-z_]\w*)")
 _CODE_FILE = re2.compile(r"(?i)\.(?:py|sh|bash)$")
 
 
 def read(code: str, language: str = "python") -> Facts:
     """The facts of one cell written in the kernel's language. Raises TooLongError past the bounds."""
     reader = _Reader()
-    code = _clean(code[:LONGEST]).replace("\r\n", "\n").replace("\x00", "")
+    code = _clean(code[:LONGEST]).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     plain = language.lower()
     try:
         if plain in _SHELL_LANGUAGES:
             reader.shell(code, 1)
         elif plain in _PYTHON_LANGUAGES:
             reader.python(code, 1)
-        else:  # another language: only what it hands to a shell
-            for found in _FOREIGN_SHELL.finditer(code):
-                reader.shell(found.group(1), code.count("\n", 0, found.start()) + 1)
+        else:
+            reader.foreign(code, 1)
     except (RecursionError, MemoryError):
         pass  # what was read so far is judged
     return reader.facts
@@ -91,7 +91,25 @@ class _Reader:
     def spend(self, characters: int) -> None:
         self.characters -= characters
         if self.characters < 0:
-            raise TooLongError(f"A cell that comes to more than {MOST_CHARACTERS} characters can't be judged: split it.")
+            raise TooLongError(
+                f"A cell that comes to more than {MOST_CHARACTERS} characters can't be judged: split it."
+            )
+
+    def foreign(self, text: str, line: int) -> None:
+        """Code of another language: only what it hands to a shell."""
+        for found in _FOREIGN_SHELL.finditer(text):
+            self.shell(found.group(1), line + text.count("\n", 0, found.start()))
+
+    def _expanded(self, text: str) -> str:
+        """The shell line as IPython hands it over: {expression} and $name put in where they are known."""
+        out, at = [], 0
+        for found in _BRACES.finditer(text):
+            value = self.folder.expression(found.group(1)) if found.group(1) else self.folder.names.get(found.group(2))
+            if isinstance(value, str | int):
+                self.spend(len(str(value)))
+                out += [text[at : found.start()], str(value)]
+                at = found.end()
+        return "".join([*out, text[at:]])
 
     def written(self, path: str, content: str, line: int) -> None:
         """A file is written; code in it is read too, as deferred."""
@@ -134,6 +152,8 @@ class _Reader:
             self.fact(Kind.PAGE, (name.lower(),), magic.body, body)
         elif name in cells.FILE_MAGICS:
             self.written(argument.split()[-1] if argument.split() else "", magic.body, body)
+        elif name in cells.FOREIGN_MAGICS:
+            self.foreign(magic.body, body)
         elif name not in cells.PROSE_MAGICS:
             if name in ("time", "timeit", "prun", "memit") and argument:
                 self._tree(argument, line)
@@ -156,6 +176,12 @@ class _Reader:
 
     def _line_magic(self, magic: cells.LineMagic, line: int) -> None:
         name, text = magic.name, magic.text
+        if name in ("env", "set_env"):
+            key, _, value = text.replace("=", " ", 1).partition(" ")
+            self.folder.environment[key] = self._expanded(value.strip())
+            return
+        if name not in ("time", "timeit", "prun", "javascript"):
+            text = self._expanded(text)
         if name in ("!", "sx", "system", "shell", "bash", "sh", "script"):
             self.shell(text, line, self.folder.strings())
         elif name in ("pip", "conda", "mamba", "uv", "apt"):
@@ -164,7 +190,7 @@ class _Reader:
             self.shell(f"python3 {text}", line, self.folder.strings())
         elif name in ("time", "timeit", "prun"):
             self.python(text, line)
-        elif name in ("env", "set_env", "cd", "load", "load_ext"):
+        elif name in ("cd", "load", "load_ext"):
             pass
         elif name == "javascript":
             self.fact(Kind.PAGE, (name,), text, line)

@@ -3,6 +3,7 @@
 Simple variables of the same text are put in where they are literal; what isn't known stays as written ($x).
 """
 
+from base64 import b64decode
 from collections.abc import Mapping
 
 import tree_sitter_bash
@@ -15,6 +16,15 @@ MOST_NODES = 1_000_000
 LONGEST_VALUE = 20_000
 _LANGUAGE = Language(tree_sitter_bash.language())
 _NESTED = {"command_substitution", "process_substitution", "subshell"}
+_DECODING = (["base64", "-d"], ["base64", "-D"], ["base64", "--decode"], ["base64", "-di"])
+
+
+def _plain(text: str) -> str:
+    """Base64 decoded; nothing for what is none."""
+    try:
+        return b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 def read_shell(text: str, line: int, sink: Sink, names: Mapping[str, str] | None = None) -> None:
@@ -147,6 +157,9 @@ class _Walk:
         for i, part in enumerate(parts):
             follower = parts[i + 1] if i + 1 < len(parts) else None
             feeds = into_shell
+            three = [p for p in parts[i : i + 3] if p.type == "command"]
+            if len(three) == 3 and self._argv(three[1])[:2] in _DECODING and runs_its_input(self._argv(three[2])):
+                self._decoded(part, base64=True)
             while follower is not None and follower.type == "redirected_statement":
                 follower = follower.child_by_field_name("body")
             if follower is not None and follower.type == "command":
@@ -156,12 +169,13 @@ class _Walk:
             out.append((part, feeds))
         return out
 
-    def _decoded(self, node: Node) -> None:
-        """`echo WORD | sh`: the word is code."""
+    def _decoded(self, node: Node, *, base64: bool = False) -> None:
+        """`echo WORD | sh`: the word is code; with `base64`, once it is decoded."""
         if node.type == "command":
             argv = self._argv(node)
             if argv and argv[0] in ("echo", "printf"):
-                self.sink.shell(" ".join(a for a in argv[1:] if not a.startswith("-")), self._at(node), self.names)
+                text = " ".join(a for a in argv[1:] if not a.startswith("-"))
+                self.sink.shell(_plain(text) if base64 else text, self._at(node), self.names)
 
     def _redirected(self, node: Node) -> None:
         """What is written to files: `cat > f <<EOF`, `echo … >> f`, `… | tee f <<EOF`."""
