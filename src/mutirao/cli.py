@@ -195,9 +195,11 @@ def audit_verify(options: argparse.Namespace) -> None:
 
 def invite(options: argparse.Namespace) -> None:
     """Print a link by which somebody signs up without waiting for approval."""
+    from mutirao.accounts import accounts, become
     from mutirao.hub.invite import Invites
 
     settings = _settings(options)
+    become(accounts(settings).hub)
     token = Invites(settings.service.data / "hub" / "invites").issue(
         operator=options.operator, life=timedelta(days=options.days)
     )
@@ -224,16 +226,12 @@ def scan(options: argparse.Namespace) -> None:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    """The store of this instance; root steps down to the service's user, whose files they are."""
+    """The store of this instance; root steps down to the pages' user, who shares the files with the gate."""
+    from mutirao.accounts import accounts, become
     from mutirao.store.store import Store
-    from mutirao.supervisor import service_uid
 
     settings = _settings(options)
-    if os.geteuid() == 0:
-        uid = service_uid(settings)
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+    become(accounts(settings).pages)
     return Store(settings.store_url)
 
 
