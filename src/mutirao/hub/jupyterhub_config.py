@@ -8,7 +8,9 @@ from mutirao.hub.guard import roles
 from mutirao.hub.language_hook import dress
 from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
+from mutirao.hub.session import harden
 from mutirao.hub.spawner import SandboxSpawner
+from mutirao.origins import subdomain
 from mutirao.sandbox.uids import Uids
 
 place = here()
@@ -23,6 +25,14 @@ c.JupyterHub.db_url = f"sqlite:///{data / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(data / "cookie_secret")
 c.JupyterHub.cleanup_servers = True
 c.JupyterHub.cleanup_proxy = False
+if settings.service.subdomain_host:
+    c.JupyterHub.subdomain_host = settings.service.subdomain_host
+    c.JupyterHub.subdomain_hook = subdomain
+    # So that no page of a member's can plant a login of another's: such a name is the host's own, for https alone.
+    c.JupyterHub.cookie_host_prefix_enabled = settings.origins.secure
+elif settings.service.public_url:
+    c.JupyterHub.public_url = settings.service.public_url
+c.JupyterHub.trusted_downstream_ips = list(settings.tls.trusted_proxies) if settings.tls.behind_proxy else []
 c.JupyterHub.log_level = os.environ.get("MUTIRAO_LOG_LEVEL", "INFO")
 
 c.JupyterHub.proxy_class = GuardedProxy
@@ -59,7 +69,13 @@ c.JupyterHub.load_roles = [
     {"name": "mutirao-supervisor", "services": ["mutirao-supervisor"], "scopes": ["proxy"]},
 ]
 c.JupyterHub.extra_handlers = [(actor_api.PATH, actor_api.ActorAPIHandler)]
-dress(c, native=settings.login.kind is LoginKind.NATIVE, default_language=settings.service.language)
+dress(
+    c,
+    native=settings.login.kind is LoginKind.NATIVE,
+    default_language=settings.service.language,
+    origins=settings.origins,
+    hsts_s=settings.tls.hsts_days * 86_400,
+)
 
 
 match settings.login.kind:
@@ -86,6 +102,7 @@ match settings.login.kind:
         c.JupyterHub.authenticator_class = settings.login.class_name
         for trait, value in settings.login.resolved_options().items():
             setattr(c[settings.login.class_name.rpartition(".")[2]], trait, value)
+harden(c, c.JupyterHub.trusted_downstream_ips)
 # The hub's table holds no longer ones; control characters have no place in logs and pages.
 c.Authenticator.username_pattern = r"[^\x00-\x1f\x7f/]{1,255}\Z"
 c.Authenticator.admin_users = set(settings.login.operators)
