@@ -60,7 +60,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(subnet: str, extra: str = "", *, demo: bool = True, host: str = "", service: str = "") -> Iterator[Service]:
+def running(
+    subnet: str, extra: str = "", *, demo: bool = True, host: str = "", scheme: str = "http", service: str = ""
+) -> Iterator[Service]:
     """An instance with a data folder of its own; `extra` is added to its mutirao.toml, `service` to that table.
 
     With a `host` members are on subdomains of it; Chromium takes every *.localhost for loopback.
@@ -70,7 +72,7 @@ def running(subnet: str, extra: str = "", *, demo: bool = True, host: str = "", 
     data.chmod(0o711)
     port = free_port()
     config = data / "mutirao.toml"
-    url = f"http://{host or '127.0.0.1'}:{port}"
+    url = f"{scheme}://{host or '127.0.0.1'}:{port}"
     if host:
         service += f'subdomain_host = "{url}"\n'
     config.write_text(f'[service]\nport = {port}\ndata = "{data}"\n{service}[sandbox]\nsubnet = "{subnet}"\n{extra}')
