@@ -20,7 +20,9 @@ class Buckets:
     def wait_s(self, key: str) -> float:
         """Seconds until `take` would succeed; 0 where it would now."""
         full_in = self._full_at.get(key, 0.0) - self._clock()
-        return max(0.0, full_in - (self._capacity - 1) * self._refill_s)
+        wait = full_in - (self._capacity - 1) * self._refill_s
+        # Sums of floats are a hair off.
+        return wait if wait > 1e-6 else 0.0
 
     def take(self, key: str) -> float:
         """Take one and give 0, or take none and give the seconds to wait."""
