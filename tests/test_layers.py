@@ -9,13 +9,13 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 
 LAYERS = (
-    {"errors", "language"},
+    {"errors", "language", "origins", "bucket"},
     {"config"},
     {"policy", "accounts"},
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},
-    {"hub", "gate", "watch", "web", "reference", "part", "scan"},
+    {"hub", "gate", "watch", "web", "reference", "part", "scan", "certificate"},
     {"supervisor", "cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

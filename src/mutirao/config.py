@@ -7,12 +7,14 @@ import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mutirao.errors import ConfigError
 from mutirao.language import LANGUAGES
+from mutirao.origins import Origins, is_address, is_loopback, origins
 
 DEFAULT_DATA = Path("/var/lib/mutirao/data")
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -28,11 +30,23 @@ class Section(BaseModel):
 class Service(Section):
     """Where the service listens and keeps its data."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs TLS in front.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Anything but loopback needs subdomain_host, and TLS."
+    )
     port: Port = Field(8000, description="Port to listen on.")
     data: Path = Field(DEFAULT_DATA, description="Folder of database, homes, logs and secrets; must be absolute.")
     public_url: str = Field(
         "", description="Address that members type, for links in notices; from host and port if empty."
+    )
+    subdomain_host: str = Field(
+        "",
+        description="https://HOST[:PORT] of the hub; members are then on NAME.HOST and the pages on "
+        "mutirao--service.HOST, so that none can act as another. Needs wildcard DNS, and a wildcard certificate.",
+    )
+    shared_origin_accepted: bool = Field(
+        False,
+        description="Start without subdomain_host where others than this machine can come in: every member can then "
+        "act as every other who opens a page of theirs.",
     )
     contact: str = Field("", description="Whom members write to: a mail address or URL, shown in cases and notices.")
     language: Literal["en", "pt-BR"] = Field("en", description="Language for clients that name none.")
@@ -50,6 +64,63 @@ class Service(Section):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("subdomain_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            known = False
+        if not value:
+            return value
+        if not known or parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("https://HOST or https://HOST:PORT, without a path")
+        if is_address(parts.hostname or ""):
+            raise ValueError("a name, because an address has no subdomains")
+        return value.rstrip("/").lower()
+
+    @model_validator(mode="after")
+    def _one_host(self) -> "Service":
+        if self.subdomain_host and self.public_url and self.public_url != self.subdomain_host:
+            raise ValueError("the same in public_url and subdomain_host, or public_url left out")
+        return self
+
+
+class Tls(Section):
+    """Encryption towards browsers: from files here, or by a proxy in front."""
+
+    cert: str = Field("", description="File of the certificate with its chain, PEM; a wildcard for subdomain_host too.")
+    key: str = Field("", description="File of its private key, PEM; root reads it, the proxy gets a copy of its own.")
+    redirect_port: int = Field(
+        0, ge=0, le=65535, description="Port on which http:// is sent on to https://; 0 for none. Usually 80."
+    )
+    behind_proxy: bool = Field(False, description="A proxy in front of this one does TLS.")
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses of that proxy: what they say about who asks (X-Forwarded-For) is believed, others' not.",
+    )
+    hsts_days: int = Field(
+        365, ge=0, description="How long browsers are told to come by https only, subdomains included; 0: not at all."
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _trusted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            ipaddress.ip_address(address)
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Tls":
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("both cert and key, or neither")
+        if self.cert and self.behind_proxy:
+            raise ValueError("either cert and key, or behind_proxy")
+        if self.redirect_port and not self.cert:
+            raise ValueError("cert and key where redirect_port is set")
+        return self
 
 
 class LoginKind(StrEnum):
@@ -206,6 +277,7 @@ class Settings(Section):
     """The whole file; every table may be left out."""
 
     service: Service = Service()
+    tls: Tls = Tls()
     login: Login = Login()
     policy: Policy = Policy()
     sandbox: Sandbox = Sandbox()
@@ -223,10 +295,21 @@ class Settings(Section):
     @property
     def public_url(self) -> str:
         """The address members type, without a slash at its end."""
-        if self.service.public_url:
-            return self.service.public_url
+        if self.service.subdomain_host or self.service.public_url:
+            return self.service.subdomain_host or self.service.public_url
         host = "127.0.0.1" if self.service.host in ("", "0.0.0.0", "::") else self.service.host  # noqa: S104 - a comparison
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.service.port}"
+        scheme = "https" if self.tls.cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.service.port}"
+
+    @property
+    def origins(self) -> Origins:
+        """Where hub, pages and members are seen from outside."""
+        return origins(self.service.subdomain_host, self.public_url)
+
+    @property
+    def local_only(self) -> bool:
+        """True where only this machine can come in, by what is listened on and by what members type."""
+        return is_loopback(self.service.host) and is_loopback(urlsplit(self.public_url).hostname or "")
 
     @property
     def store_url(self) -> str:

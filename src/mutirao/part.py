@@ -138,6 +138,11 @@ class Keeper:
             return "\n".join(self.part.log_file.read_text(errors="replace").splitlines()[-lines:])
         return ""
 
+    def restart(self) -> None:
+        """End the part's process; it is started again like one that died."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(self.part.stop_signal)
+
     async def stop(self) -> None:
         """Stop the part, and whatever it left in its process group; killed if it takes longer than its time."""
         self._stopping = True

@@ -14,23 +14,33 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from mutirao.accounts import Account, accounts, hand_over
+from mutirao.certificate import Certificate
 from mutirao.config import LoginKind, Settings
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
 from mutirao.hub import environment
 from mutirao.hub.broker import Charge, open_sandboxes, socket_path
 from mutirao.hub.place import Place
+from mutirao.origins import is_loopback
 from mutirao.part import EX_CONFIG, Keeper, Part, PartError
 from mutirao.sandbox.client import BrokerAway, Client
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
+RENEW_S = 60
+NO_ORIGINS = (
+    "service.host is {host} and members come by {public_url}, but service.subdomain_host is not set: pages that one "
+    "member's runtime serves would share an origin with the hub and with every other member, and could act as whoever "
+    "opens them. Set service.subdomain_host to https://HOST (with wildcard DNS for *.HOST), use --host 127.0.0.1, or, "
+    "where all members trust one another, set service.shared_origin_accepted = true."
+)
 
 
 class Supervisor:
@@ -65,7 +75,7 @@ class Supervisor:
                     for keeper in self.keepers:
                         keeper.patient = True
                     self._greet(place)
-                await self.end.wait()
+                await self._wait()
             finally:
                 print("Stopping …", file=sys.stderr, flush=True)
                 async with contextlib.AsyncExitStack() as steps:
@@ -79,18 +89,47 @@ class Supervisor:
             raise self.failure
         print("Stopped; nothing was left behind.", file=sys.stderr, flush=True)
 
+    async def _wait(self) -> None:
+        """Wait for the end; until then look now and then for a renewed certificate."""
+        while not self.end.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.end.wait(), RENEW_S)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        """Give the proxy a renewed certificate: the proxy alone starts again, runtimes and the rest go on."""
+        if not self.settings.tls.cert or self.end.is_set():
+            return
+        certificate = Certificate.of(self.settings)
+        folder = self.data / "tls"
+        if certificate.installed(folder):
+            return
+        try:
+            certificate.check()
+            certificate.install(folder, self._proxy_uid())
+        except ConfigError as error:
+            log.error("the renewed certificate is not used: %s", error)
+            return
+        for keeper in self.keepers:
+            if keeper.part.name == "proxy":
+                keeper.restart()
+
     def _check(self) -> None:
         """What can be known to fail before anything is started."""
         if os.geteuid() != 0:
             raise SandboxError("Walls around runtimes need root: sudo ./run up")
         service = self.settings.service
-        if self.settings.login.kind is LoginKind.DEMO and not _is_loopback(service.host):
+        if self.settings.login.kind is LoginKind.DEMO and not self.settings.local_only:
             raise ConfigError(
                 f"service.host is {service.host}, but the demo's one shared password is for loopback only: "
                 "leave out --demo, or use --host 127.0.0.1."
             )
-        if not _is_loopback(service.host):
-            log.warning("listening on %s without TLS: put a proxy with TLS in front", service.host)
+        if not self.settings.local_only and not service.subdomain_host and not service.shared_origin_accepted:
+            raise ConfigError(NO_ORIGINS.format(host=service.host, public_url=self.settings.public_url))
+        if not is_loopback(service.host) and not self.settings.tls.cert and not self.settings.tls.behind_proxy:
+            log.warning("listening on %s without TLS: give [tls] cert and key, or behind_proxy", service.host)
+        if self.settings.tls.cert:
+            Certificate.of(self.settings).check()
         family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,6 +166,12 @@ class Supervisor:
                     f"service.data: the service's own user can't get through {folder}: chmod o+x {folder}, "
                     "or choose another folder with --data."
                 )
+
+    def _has_low_port(self) -> bool:
+        return any(0 < port < 1024 for port in (self.settings.service.port, self.settings.tls.redirect_port))
+
+    def _proxy_uid(self) -> int:
+        return self.accounts.proxy.uid if self.accounts.proxy else os.geteuid()
 
     def _homes(self) -> dict[str, Account | None]:
         """The parts with a folder of their own to run in, and whose it is."""
@@ -206,6 +251,10 @@ class Supervisor:
         proxy_argv = [_node(), _proxy(), "--ip", service.host, "--port", str(service.port), "--api-ip", "127.0.0.1"]
         proxy_argv += ["--api-port", proxy_port, "--error-target", f"{place.hub_url}/hub/error"]
         proxy_argv += ["--log-level", "warn"]
+        if self.settings.origins.apart:
+            proxy_argv += ["--host-routing"]
+        if self.settings.tls.cert:
+            proxy_argv += Certificate.of(self.settings).install(self.data / "tls", self._proxy_uid())
         hub_config = Path(__file__).parent / "hub" / "jupyterhub_config.py"
         hub_argv = (python, "-m", "jupyterhub", "--config", str(hub_config))
         ours = self.accounts
@@ -216,7 +265,7 @@ class Supervisor:
             replace(
                 self._part("proxy", tuple(proxy_argv), {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}, ours.proxy),
                 # The one right that it needs, where it is asked for a port below 1024.
-                capabilities=("net_bind_service",) if service.port < 1024 else (),
+                capabilities=("net_bind_service",) if self._has_low_port() else (),
             ),
             self._part("gate", (python, "-m", "mutirao.gate"), self._gate_environment(place), ours.gate),
             self._part("pages", (python, "-m", "mutirao.web"), self._pages_environment(place), ours.pages),
@@ -237,8 +286,9 @@ class Supervisor:
             await keeper.start()
             if part.name == "broker":
                 await self._broker_answers(place)
-        await self._answers(f"{self._local()}/hub/health")
-        await self._answers(f"{self._local()}/services/mutirao/healthz")
+        origins = self.settings.origins
+        await self._answers(f"{self._local()}/hub/health", origins.hub)
+        await self._answers(f"{self._local()}/services/mutirao/healthz", origins.pages)
         await self._answers(f"{place.gate_url}/healthz")
 
     def _part(self, name: str, argv: tuple[str, ...], env: dict[str, str], account: Account | None) -> Part:
@@ -271,7 +321,7 @@ class Supervisor:
             "MUTIRAO_GATE_URL": place.gate_url,
             "MUTIRAO_GATE_SECRET": place.gate_secret,
             "MUTIRAO_DATABASE": self.settings.store_url,
-            "MUTIRAO_PAGES_URL": f"{self.settings.public_url}/services/mutirao/",
+            "MUTIRAO_PAGES_URL": f"{self.settings.origins.pages}/services/mutirao/",
             "MUTIRAO_SERVICE_TOKEN": place.service_token,
             "MUTIRAO_MAX_MESSAGE_MB": str(self.settings.gate.max_message_mb),
             "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
@@ -279,7 +329,12 @@ class Supervisor:
             "JUPYTERHUB_API_URL": place.hub_api_url,
         }
 
+    def _trusted(self) -> str:
+        tls = self.settings.tls
+        return ",".join(tls.trusted_proxies if tls.behind_proxy else ())
+
     def _pages_environment(self, place: Place) -> dict[str, str]:
+        origins = self.settings.origins
         return {
             "MUTIRAO_DATABASE": self.settings.store_url,
             "MUTIRAO_COOKIE_SECRET": place.web_secret,
@@ -291,6 +346,12 @@ class Supervisor:
             "JUPYTERHUB_API_URL": place.hub_api_url,
             "JUPYTERHUB_API_TOKEN": place.service_token,
             "JUPYTERHUB_CLIENT_ID": "service-mutirao",
+            "MUTIRAO_SUBDOMAIN_HOST": self.settings.service.subdomain_host,
+            "MUTIRAO_PUBLIC_URL": self.settings.public_url,
+            "MUTIRAO_TRUSTED_PROXIES": self._trusted(),
+            "MUTIRAO_HSTS_S": str(self.settings.tls.hsts_days * 86_400),
+            "JUPYTERHUB_HOST": origins.to_hub,
+            "JUPYTERHUB_OAUTH_CALLBACK_URL": f"{origins.to_pages}/services/mutirao/oauth_callback",
             "JUPYTERHUB_OAUTH_ACCESS_SCOPES": '["access:services", "access:services!service=mutirao"]',
             "JUPYTERHUB_OAUTH_SCOPES": '["access:services", "access:services!service=mutirao"]',
         }
@@ -298,7 +359,8 @@ class Supervisor:
     def _local(self) -> str:
         service = self.settings.service
         host = "127.0.0.1" if service.host in ("", "0.0.0.0", "::") else service.host  # noqa: S104 - a comparison
-        return f"http://{f'[{host}]' if ':' in host else host}:{service.port}"
+        scheme = "https" if self.settings.tls.cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{service.port}"
 
     def _log(self, name: str) -> Path:
         return self.data / "logs" / f"{name}.log"
@@ -337,13 +399,15 @@ class Supervisor:
                 await asyncio.sleep(0.2)
         log.warning("the hub did not tell the new proxy its routes")
 
-    async def _answers(self, url: str) -> None:
-        """Wait until a part answers, or say which one does not, with the ends of the logs."""
+    async def _answers(self, url: str, origin: str = "") -> None:
+        """Wait until a part answers (asked by the host of `origin`), or say which does not, with the ends of logs."""
         deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+        headers = {"Host": urlsplit(origin).netloc} if origin else {}
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
             while not self.end.is_set():
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(url) as answer:
+                    # Our own certificate names the host that members type, not this address.
+                    async with session.get(url, headers=headers, ssl=False) as answer:
                         if answer.ok:
                             return
                 if asyncio.get_running_loop().time() > deadline:
@@ -382,15 +446,6 @@ def _demo_password() -> str:
     if len(password) < 8:
         raise ConfigError("MUTIRAO_PASSWORD is shorter than 8 characters: choose a longer one, or unset it.")
     return password
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _free_ports(host: str, count: int) -> list[int]:

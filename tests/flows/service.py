@@ -60,28 +60,36 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(subnet: str, extra: str = "", *, demo: bool = True) -> Iterator[Service]:
-    """An instance with a data folder of its own; `extra` is added to its mutirao.toml."""
+def running(
+    subnet: str, extra: str = "", *, demo: bool = True, host: str = "", scheme: str = "http", service: str = ""
+) -> Iterator[Service]:
+    """An instance with a data folder of its own; `extra` is added to its mutirao.toml, `service` to that table.
+
+    With a `host` members are on subdomains of it; Chromium takes every *.localhost for loopback.
+    """
     # Not pytest's tmp_path: that is 0700, and the members' uids must get through.
     data = Path(tempfile.mkdtemp(prefix="mutirao-test-", dir="/var/tmp"))
     data.chmod(0o711)
     port = free_port()
     config = data / "mutirao.toml"
-    config.write_text(f'[service]\nport = {port}\ndata = "{data}"\n[sandbox]\nsubnet = "{subnet}"\n{extra}')
+    url = f"{scheme}://{host or '127.0.0.1'}:{port}"
+    if host:
+        service += f'subdomain_host = "{url}"\n'
+    config.write_text(f'[service]\nport = {port}\ndata = "{data}"\n{service}[sandbox]\nsubnet = "{subnet}"\n{extra}')
     output = data / "output.txt"
     with output.open("wb") as file:
         command = [sys.executable, "-m", "mutirao", "up", "--config", str(config), *(["--demo"] if demo else [])]
         process = subprocess.Popen(command, env=environment(), stdout=file, stderr=file, start_new_session=True)
-    service = Service(process, f"http://127.0.0.1:{port}", data, output)
+    started = Service(process, url, data, output)
     try:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while "is ready" not in output.read_text():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the service did not start:\n{output.read_text()}")
             time.sleep(0.1)
-        yield service
+        yield started
     finally:
-        service.stop()
+        started.stop()
         kept = os.environ.get("MUTIRAO_KEEP_LOGS")
         if kept:
             shutil.copytree(data / "logs", Path(kept) / data.name, dirs_exist_ok=True)

@@ -28,6 +28,7 @@ class Handler(BaseHandler):  # type: ignore[misc]
     def __init__(self, uri: str = "/hub/home", **headers: str) -> None:
         connection = cast(HTTPConnection, SimpleNamespace(context=None))
         line = RequestStartLine("GET", uri, "HTTP/1.1")
+        self._headers = HTTPHeaders()
         self.request = HTTPServerRequest(
             headers=HTTPHeaders({"Host": "house.test", **headers}), connection=connection, start_line=line
         )

@@ -140,8 +140,11 @@ class House:
 
 
 @contextmanager
-def house(folder: Path) -> Iterator[House]:
-    """A fresh service with policy 1 in force since the day before START and policy 2 since START."""
+def house(folder: Path, **options: Any) -> Iterator[House]:
+    """A fresh service with policy 1 in force since the day before START and policy 2 since START.
+
+    `options` go to `make_app`.
+    """
     store = Store(f"sqlite:///{folder / 'mutirao.sqlite'}")
     store.migrate()
     hub = HubTwin()
@@ -152,7 +155,7 @@ def house(folder: Path) -> Iterator[House]:
         hub,
         secret=SECRET,
         clock=lambda: built[0].now,
-        contact="help@house.test",
+        **{"contact": "help@house.test", **options},
     )
     built.append(House(store=store, app=app, hub=hub))
     built[0].now = START - timedelta(days=1)

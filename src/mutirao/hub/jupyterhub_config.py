@@ -10,7 +10,9 @@ from mutirao.hub.language_hook import dress
 from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
 from mutirao.hub.recipe import PORT
+from mutirao.hub.session import harden
 from mutirao.hub.spawner import SandboxSpawner
+from mutirao.origins import subdomain
 from mutirao.sandbox.client import Client
 
 place = here()
@@ -26,6 +28,14 @@ c.JupyterHub.cookie_secret_file = str(data / "cookie_secret")
 # A hub that ends takes nothing along: the supervisor stops what is to be stopped.
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.cleanup_proxy = False
+if settings.service.subdomain_host:
+    c.JupyterHub.subdomain_host = settings.service.subdomain_host
+    c.JupyterHub.subdomain_hook = subdomain
+    # So that no page of a member's can plant a login of another's: such a name is the host's own, for https alone.
+    c.JupyterHub.cookie_host_prefix_enabled = settings.origins.secure
+elif settings.service.public_url:
+    c.JupyterHub.public_url = settings.service.public_url
+c.JupyterHub.trusted_downstream_ips = list(settings.tls.trusted_proxies) if settings.tls.behind_proxy else []
 c.JupyterHub.log_level = os.environ.get("MUTIRAO_LOG_LEVEL", "INFO")
 
 c.JupyterHub.proxy_class = GuardedProxy
@@ -61,7 +71,13 @@ c.JupyterHub.load_roles = [
     {"name": "mutirao-supervisor", "services": ["mutirao-supervisor"], "scopes": ["proxy"]},
 ]
 c.JupyterHub.extra_handlers = [(actor_api.PATH, actor_api.ActorAPIHandler)]
-dress(c, native=settings.login.kind is LoginKind.NATIVE, default_language=settings.service.language)
+dress(
+    c,
+    native=settings.login.kind is LoginKind.NATIVE,
+    default_language=settings.service.language,
+    origins=settings.origins,
+    hsts_s=settings.tls.hsts_days * 86_400,
+)
 
 
 match settings.login.kind:
@@ -85,6 +101,7 @@ match settings.login.kind:
         c.JupyterHub.authenticator_class = settings.login.class_name
         for trait, value in settings.login.resolved_options().items():
             setattr(c[settings.login.class_name.rpartition(".")[2]], trait, value)
+harden(c, c.JupyterHub.trusted_downstream_ips)
 # The hub's table holds no longer ones; control characters have no place in logs and pages.
 c.Authenticator.username_pattern = r"[^\x00-\x1f\x7f/]{1,255}\Z"
 c.Authenticator.admin_users = set(settings.login.operators)

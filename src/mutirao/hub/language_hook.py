@@ -13,8 +13,10 @@ from jinja2.runtime import Context
 from jupyterhub.handlers import BaseHandler
 
 from mutirao import __version__
+from mutirao.hub import headers
 from mutirao.hub.frame import Frame
 from mutirao.language import LANGUAGE_COOKIE, LANGUAGES, preferred, translate
+from mutirao.origins import Origins
 
 ASSETS = "mutirao-static/"
 """Where style and logo are, below the hub's own prefix."""
@@ -51,13 +53,21 @@ def hub_frame(context: Context) -> Frame:
     """The frame around a hub page."""
     handler = handler_of(context)
     hub_url, here = context["base_url"], handler.request.uri if handler else "/"
-    service = f"{context['prefix']}services/mutirao/"
+    origins = HubLanguage.origins
+    service = f"{origins.to_pages}{context['prefix']}services/mutirao/"
     user = context.get("user")
     spoken = language_of(handler)
     if handler is not None and user and not handler.get_cookie(LANGUAGE_COOKIE):
         # Until the browser closes, so that notices in the notebook speak as the pages did: not every client names its
         # languages when it opens a websocket.
-        handler.set_cookie(LANGUAGE_COOKIE, spoken, path=context["prefix"], samesite="Lax")
+        handler.set_cookie(
+            LANGUAGE_COOKIE,
+            spoken,
+            path=context["prefix"],
+            domain=origins.domain or None,
+            secure=origins.secure,
+            samesite="Lax",
+        )
     return Frame(
         home=f"{hub_url}home",
         prefix=service,
@@ -78,24 +88,39 @@ def hub_frame(context: Context) -> Frame:
     )
 
 
-class HubLanguage(Extension):
-    """Adds `_`, `lang` and `hub_frame` to the hub's templates, and the right language to `<html>`.
+@pass_context
+def csp_nonce(context: Context) -> str:
+    """What this page's scripts carry, so that the browser runs them and no others."""
+    handler = handler_of(context)
+    return headers.nonce_of(handler, HubLanguage.origins) if handler is not None else ""
 
-    `default` is the language for visitors who name none that the service speaks.
+
+class HubLanguage(Extension):
+    """Adds `_`, `lang` and `hub_frame` to the hub's templates, the right language to `<html>`, a nonce to scripts.
+
+    `default` is the language for visitors who name none that the service speaks; `origins` says where the pages are.
     """
 
     default: ClassVar[str] = "en"
+    origins: ClassVar[Origins] = Origins()
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        environment.globals.update({"_": say, "lang": lang, "hub_frame": hub_frame})
+        environment.globals.update({"_": say, "lang": lang, "hub_frame": hub_frame, "csp_nonce": csp_nonce})
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:  # noqa: ARG002
         """JupyterHub's page says English whatever it speaks, and no block of its template reaches that."""
-        return source.replace('<html lang="en">', '<html lang="{{ lang() }}">', 1)
+        return headers.marked(source.replace('<html lang="en">', '<html lang="{{ lang() }}">', 1))
 
 
-def dress(c: Any, *, native: bool = False, default_language: str = "en") -> None:
+def dress(
+    c: Any,
+    *,
+    native: bool = False,
+    default_language: str = "en",
+    origins: Origins = Origins(),  # noqa: B008 - frozen
+    hsts_s: int = 0,
+) -> None:
     """Give the hub our pages: templates, languages, style and logo; `native` for NativeAuthenticator's pages too."""
     from importlib.resources import files
 
@@ -104,6 +129,8 @@ def dress(c: Any, *, native: bool = False, default_language: str = "en") -> None
     package = files("mutirao")
     static = package / "web" / "static"
     HubLanguage.default = default_language
+    HubLanguage.origins = origins
+    c.JupyterHub.tornado_settings = {"headers": headers.headers(origins, hsts_s)}
     c.JupyterHub.template_paths = [str(package / "hub" / "templates")]
     if native:
         c.JupyterHub.template_paths.append(str(files("nativeauthenticator") / "templates"))

@@ -3,7 +3,8 @@
 From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_BASE_URL, JUPYTERHUB_API_URL,
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
-(JupyterHub groups whose members see every case, separated by commas).
+(JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
+(where browsers see the hub), MUTIRAO_TRUSTED_PROXIES (addresses separated by commas) and MUTIRAO_HSTS_S.
 """
 
 import os
@@ -16,10 +17,12 @@ import uvicorn
 from jupyterhub.services.auth import HubOAuth
 
 from mutirao.errors import ConfigError
+from mutirao.origins import origins
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 from mutirao.web.app import make_app
 from mutirao.web.hub import JupyterHub
+from mutirao.web.limit import Limits
 
 
 def required(environment: Mapping[str, str], name: str) -> str:
@@ -56,9 +59,15 @@ def serve(environment: Mapping[str, str]) -> None:
         base_url=environment.get("JUPYTERHUB_BASE_URL", "/"),
         contact=environment.get("MUTIRAO_CONTACT", ""),
         default_language=environment.get("MUTIRAO_LANGUAGE", "en"),
+        origins=origins(environment.get("MUTIRAO_SUBDOMAIN_HOST", ""), environment.get("MUTIRAO_PUBLIC_URL", "")),
+        limits=Limits(trusted=tuple(filter(None, environment.get("MUTIRAO_TRUSTED_PROXIES", "").split(",")))),
+        hsts_s=int(environment.get("MUTIRAO_HSTS_S", "0")),
     )
     try:
-        uvicorn.run(app, host=where.hostname, port=where.port, server_header=False, log_level="warning")
+        # Our own reading of X-Forwarded-* knows which proxies to believe.
+        uvicorn.run(
+            app, host=where.hostname, port=where.port, server_header=False, proxy_headers=False, log_level="warning"
+        )
     finally:
         store.close()
 

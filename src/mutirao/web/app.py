@@ -15,11 +15,14 @@ from starlette.staticfiles import StaticFiles
 
 import mutirao
 from mutirao.errors import ConfigError, MutiraoError, StoreError
+from mutirao.hub.headers import hsts
+from mutirao.origins import Origins
 from mutirao.policy.version import PolicyVersion
 from mutirao.store.store import Store
 from mutirao.web.api import api_routes
 from mutirao.web.guard import Guard
 from mutirao.web.hub import Hub, HubAway
+from mutirao.web.limit import Limits, TooMany
 from mutirao.web.login import Login, LoginFailed, LoginNeeded
 from mutirao.web.page import Pages
 from mutirao.web.routes import page_routes
@@ -51,15 +54,20 @@ def make_app(
     base_url: str = "/",
     contact: str = "",
     default_language: str = "en",
+    origins: Origins = Origins(),  # noqa: B008 - frozen
+    limits: Limits | None = None,
+    hsts_s: int = 0,
 ) -> FastAPI:
     """The pages as an ASGI app.
 
-    `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL.
+    `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL;
+    `origins` says where hub and members are.
     """
     if len(secret) < 32:
         raise ConfigError(f"MUTIRAO_COOKIE_SECRET has {len(secret)} characters: at least 32 are needed.")
-    pages = Pages(prefix, base_url, default_language, contact)
-    site = Site(store, policies, hub, Login(hub, secret, prefix), pages, clock, base_url, prefix)
+    pages = Pages(prefix, base_url, default_language, contact, origins)
+    login = Login(hub, secret, prefix, origins)
+    site = Site(store, policies, hub, login, pages, clock, base_url, prefix, origins, limits or Limits())
     app = FastAPI(
         title="Mutirão",
         version=mutirao.__version__,
@@ -80,11 +88,11 @@ def make_app(
 
     app.include_router(router)
     app.mount(f"{prefix}static", Assets(directory=str(files("mutirao.web") / "static")))
-    _handle_errors(app, site)
+    _handle_errors(app, site, hsts(origins, hsts_s))
     return app
 
 
-def _handle_errors(app: FastAPI, site: Site) -> None:
+def _handle_errors(app: FastAPI, site: Site, more_headers: Mapping[str, str]) -> None:
     """Every error is a page in the visitor's language, or JSON below api/."""
     api = f"{site.prefix}api/"
 
@@ -115,6 +123,12 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
     async def failed_login(request: Request, _error: Exception) -> Response:
         return answer(request, 403, "login")
 
+    async def too_many(request: Request, error: Exception) -> Response:
+        assert isinstance(error, TooMany)
+        response = answer(request, 429)
+        response.headers["retry-after"] = str(error.wait_s)
+        return response
+
     async def away(request: Request, error: Exception) -> Response:
         log.error("%s", error)
         return answer(request, 503, "hub" if isinstance(error, HubAway) else "store")
@@ -126,9 +140,18 @@ def _handle_errors(app: FastAPI, site: Site) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(LoginNeeded, log_in)
     app.add_exception_handler(LoginFailed, failed_login)
+    app.add_exception_handler(TooMany, too_many)
     for kind in (HubAway, StoreError, MutiraoError):
         app.add_exception_handler(kind, away if kind is not MutiraoError else broken)
-    app.add_middleware(Guard, on_error=broken)
+    app.add_middleware(Guard, on_error=broken, limits=site.limits, on_too_many=too_many, more_headers=more_headers)
 
 
-_KINDS = {403: "forbidden", 404: "not-found", 405: "not-allowed", 413: "too-large", 422: "invalid", 500: "broken"}
+_KINDS = {
+    403: "forbidden",
+    404: "not-found",
+    405: "not-allowed",
+    413: "too-large",
+    422: "invalid",
+    429: "too-many",
+    500: "broken",
+}

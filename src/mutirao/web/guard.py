@@ -1,13 +1,15 @@
 """What holds for every answer: strict headers, small bodies, and a friendly page where the code fails."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import HTTPException
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mutirao.web.limit import Limits, TooMany
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ HEADERS = {
 }
 
 
+Answer = Callable[[Request, Exception], Awaitable[Response]]
+
+
 class BodyTooLarge(HTTPException):
     """A request carries more than any of our forms can."""
 
@@ -42,11 +47,24 @@ class BodyTooLarge(HTTPException):
 
 
 class Guard:
-    """ASGI middleware around the whole app; `on_error` makes the page for an exception that nobody caught."""
+    """ASGI middleware around the whole app; `on_error` makes the page for an exception that nobody caught.
 
-    def __init__(self, app: ASGIApp, on_error: Callable[[Request, Exception], Awaitable[Response]]) -> None:
+    `on_too_many` makes the one for an address that `limits` let wait.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        on_error: Answer,
+        limits: Limits,
+        on_too_many: Answer,
+        more_headers: Mapping[str, str],
+    ) -> None:
         self.app = app
         self.on_error = on_error
+        self.limits = limits
+        self.on_too_many = on_too_many
+        self.headers = HEADERS | {name.lower(): value for name, value in more_headers.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body counted, and the answer back with its headers set."""
@@ -68,13 +86,17 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self.headers.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
         try:
+            self.limits.address(scope)
             await self.app(scope, counted, headed)
+        except TooMany as error:
+            response = await self.on_too_many(Request(scope), error)
+            await response(scope, receive, headed)
         except Exception as error:
             if started:
                 raise

@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 from tornado.web import create_signed_value, decode_signed_value
 
+from mutirao.origins import Origins
 from mutirao.web.hub import Hub, Person
 
 SESSION_COOKIE = "mutirao-session"
@@ -51,19 +52,42 @@ def local_path(wanted: str, inside: str, otherwise: str) -> str:
     return wanted
 
 
-def came_by_tls(request: Request) -> bool:
-    """True where the browser used https, as the outermost proxy says; only such a browser gets Secure cookies."""
+def came_by_tls(request: Request, origins: Origins) -> bool:
+    """True where browsers use https, by our settings or as the outermost proxy says; those get Secure cookies."""
+    if origins.secure:
+        return True
     outermost = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip()
     return "https" in (outermost, request.url.scheme)
 
 
-class Login:
-    """OAuth with the hub. `secret` signs the cookies; `prefix` is the service's path, with both slashes."""
+def from_here(request: Request) -> bool:
+    """False where the browser says that a page of another origin sent it here (Fetch Metadata, or Origin)."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
 
-    def __init__(self, hub: Hub, secret: str, prefix: str) -> None:
+
+class Login:
+    """OAuth with the hub. `secret` signs the cookies; `prefix` is the service's path, with both slashes.
+
+    On an origin of their own and by https our cookies are the host's alone (`__Host-`, RFC 6265bis): a page on a
+    member's subdomain could otherwise plant a login of its own.
+    """
+
+    def __init__(self, hub: Hub, secret: str, prefix: str, origins: Origins = Origins()) -> None:  # noqa: B008 - frozen
         self.hub = hub
         self.prefix = prefix
         self._secret = secret
+        self._origins = origins
+        self._host_only = origins.apart and origins.secure
+        self.session_cookie = self._name(SESSION_COOKIE)
+
+    def _name(self, name: str) -> str:
+        return f"__Host-{name}" if self._host_only else name
+
+    def _path(self, path: str) -> str:
+        return "/" if self._host_only else path
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Who asks, None for nobody; a header counts before a cookie."""
@@ -71,7 +95,7 @@ class Login:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         by_cookie = kind.lower() not in ("token", "bearer")
         if by_cookie:
-            token = self._open(SESSION_COOKIE, request.cookies.get(SESSION_COOKIE, ""), SESSION_DAYS) or ""
+            token = self._open(self.session_cookie, request.cookies.get(self.session_cookie, ""), SESSION_DAYS) or ""
         if not token.strip():
             return None
         person = await self.hub.person(token.strip(), session)
@@ -83,14 +107,14 @@ class Login:
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         going = {"state": state, "verifier": verifier, "next": local_path(next_path, self.prefix, self.prefix)}
         response = RedirectResponse(self.hub.authorize_url(state, challenge), status_code=302)
-        name = _state_cookie(state)
+        name = self._name(_state_cookie(state))
         self._set(request, response, name, json.dumps(going), path=f"{self.prefix}oauth_callback", max_age=STATE_S)
         return response
 
     async def finish(self, request: Request) -> Response:
         """The way back: the state must be the one that this browser left with. Raises LoginFailed."""
         state, code = request.query_params.get("state", ""), request.query_params.get("code", "")
-        name = _state_cookie(state)
+        name = self._name(_state_cookie(state))
         sealed = self._open(name, request.cookies.get(name, ""), STATE_S / 86_400)
         going = json.loads(sealed) if sealed else {}
         if not code or not compare_digest(going.get("state", "").encode(), state.encode()) or not state:
@@ -99,14 +123,19 @@ class Login:
         if token is None:
             raise LoginFailed
         response = RedirectResponse(going["next"], status_code=303)
-        response.delete_cookie(name, path=f"{self.prefix}oauth_callback")
-        self._set(request, response, SESSION_COOKIE, token, path=self.prefix)
+        self._forget(request, response, name, path=f"{self.prefix}oauth_callback")
+        self._set(request, response, self.session_cookie, token, path=self.prefix)
         return response
 
-    def leave(self, to: str) -> Response:
-        """Forget the session here and send the browser to `to`, where the hub forgets its own."""
+    def leave(self, request: Request, to: str) -> Response:
+        """Forget the session here and send the browser to `to`, where the hub forgets its own.
+
+        Not for another site's picture or link: that goes to the start page, logged in as before.
+        """
+        if not from_here(request):
+            return RedirectResponse(self.prefix, status_code=303)
         response = RedirectResponse(to, status_code=303)
-        response.delete_cookie(SESSION_COOKIE, path=self.prefix)
+        self._forget(request, response, self.session_cookie, path=self.prefix)
         return response
 
     def form_key(self, visitor: Visitor, purpose: str) -> str:
@@ -115,7 +144,7 @@ class Login:
 
     def form_is_ours(self, request: Request, visitor: Visitor, purpose: str, key: str) -> bool:
         """True where the form was ours, for this visitor and purpose, and no other site sent it."""
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        if not from_here(request):
             return False
         said = self._open("form", key, FORM_DAYS) or ""
         return compare_digest(said.encode(), f"{_thumb(visitor.token)} {purpose}".encode())
@@ -130,9 +159,15 @@ class Login:
     def _set(
         self, request: Request, response: Response, name: str, value: str, *, path: str, max_age: int | None = None
     ) -> None:
-        secure = came_by_tls(request)
+        secure = came_by_tls(request, self._origins)
         sealed = self._seal(name, value)
-        response.set_cookie(name, sealed, max_age=max_age, path=path, secure=secure, httponly=True, samesite="lax")
+        response.set_cookie(
+            name, sealed, max_age=max_age, path=self._path(path), secure=secure, httponly=True, samesite="lax"
+        )
+
+    def _forget(self, request: Request, response: Response, name: str, *, path: str) -> None:
+        secure = came_by_tls(request, self._origins)
+        response.delete_cookie(name, path=self._path(path), secure=secure, httponly=True, samesite="lax")
 
 
 def _state_cookie(state: str) -> str:

@@ -12,11 +12,12 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from mutirao import __version__
 from mutirao.hub.frame import Frame
 from mutirao.language import LANGUAGE_COOKIE, LANGUAGES, preferred, translate
+from mutirao.origins import Origins
 from mutirao.web.hub import Person
 from mutirao.web.login import came_by_tls
 
@@ -41,12 +42,17 @@ def language_of(request: Request, default: str) -> str:
     return preferred(wanted, request.headers.get("accept-language", ""), default)
 
 
-def remember_language(request: Request, response: HTMLResponse, base_url: str) -> None:
-    """Keep a language asked for by `?lang=` for a year, for the hub's pages too."""
-    wanted = request.query_params.get("lang")
-    if wanted in LANGUAGES and request.cookies.get(LANGUAGE_COOKIE) != wanted:
-        secure = came_by_tls(request)
-        response.set_cookie(LANGUAGE_COOKIE, wanted, max_age=YEAR_S, path=base_url, secure=secure, samesite="lax")
+def keep_language(request: Request, response: Response, lang: str, base_url: str, origins: Origins) -> None:
+    """Keep a language for a year, for the hub's pages and for notices in the notebook too."""
+    response.set_cookie(
+        LANGUAGE_COOKIE,
+        lang,
+        max_age=YEAR_S,
+        path=base_url,
+        domain=origins.domain or None,
+        secure=came_by_tls(request, origins),
+        samesite="lax",
+    )
 
 
 @pass_context
@@ -91,7 +97,15 @@ def make_environment() -> Environment:
 class Pages:
     """Renders templates; `common` are values that every page needs, such as addresses."""
 
-    def __init__(self, prefix: str, base_url: str, default_language: str, contact: str) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        base_url: str,
+        default_language: str,
+        contact: str,
+        origins: Origins = Origins(),  # noqa: B008 - frozen
+    ) -> None:
+        self._origins = origins
         self._environment = make_environment()
         self._base_url = base_url
         self._default = default_language
@@ -99,7 +113,7 @@ class Pages:
         self._frame = Frame(
             home=prefix,
             prefix=prefix,
-            hub_url=f"{base_url}hub/",
+            hub_url=f"{origins.to_hub}{base_url}hub/",
             assets=f"{prefix}static/",
             version=__version__,
             log_in=f"{prefix}login",
@@ -122,7 +136,9 @@ class Pages:
         body = self._environment.get_template(name).render(lang=lang, frame=frame, **self._common, **values)
         response = HTMLResponse(body, status_code=status, headers={"vary": "accept-language, cookie"})
         response.headers["content-language"] = lang
-        remember_language(request, response, self._base_url)
+        wanted = request.query_params.get("lang")
+        if wanted in LANGUAGES and request.cookies.get(LANGUAGE_COOKIE) != wanted:
+            keep_language(request, response, wanted, self._base_url, self._origins)
         return response
 
 

@@ -10,10 +10,10 @@ from starlette.responses import RedirectResponse, Response
 
 from mutirao.cases import permit
 from mutirao.cases.wording import CELL_DIGITS
-from mutirao.language import LANGUAGE_COOKIE, LANGUAGES
+from mutirao.language import LANGUAGES
 from mutirao.policy.diff import diff
-from mutirao.web.login import Visitor, came_by_tls, local_path
-from mutirao.web.page import YEAR_S
+from mutirao.web.login import Visitor
+from mutirao.web.page import keep_language
 from mutirao.web.site import Site
 from mutirao.web.view import CaseView, Standing, view_clause
 
@@ -131,9 +131,8 @@ def page_routes(site: Site) -> APIRouter:
     def language(request: Request, lang: str, next: str = "") -> Response:
         if lang not in LANGUAGES:
             raise HTTPException(404)
-        response = RedirectResponse(local_path(next, site.base_url, site.prefix), status_code=303)
-        secure = came_by_tls(request)
-        response.set_cookie(LANGUAGE_COOKIE, lang, max_age=YEAR_S, path=site.base_url, secure=secure, samesite="lax")
+        response = RedirectResponse(site.back_to(next), status_code=303)
+        keep_language(request, response, lang, site.base_url, site.origins)
         return response
 
     @router.get("/login")
@@ -145,8 +144,8 @@ def page_routes(site: Site) -> APIRouter:
         return await site.login.finish(request)
 
     @router.get("/logout")
-    def logout() -> Response:
-        return site.login.leave(f"{site.base_url}hub/logout")
+    def logout(request: Request) -> Response:
+        return site.login.leave(request, f"{site.origins.to_hub}{site.base_url}hub/logout")
 
     return router
 

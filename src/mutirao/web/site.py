@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 
 from mutirao.cases.adoption import adoptions
 from mutirao.cases.record import cases_of, find_case, notices_of, record_of
+from mutirao.origins import Origins
 from mutirao.policy.version import PolicyVersion
 from mutirao.store.models import Case
 from mutirao.store.store import Store
 from mutirao.web.hub import Hub, HubAway, Person, Runtime
-from mutirao.web.login import Login, LoginNeeded, Visitor
+from mutirao.web.limit import Limits
+from mutirao.web.login import Login, LoginNeeded, Visitor, local_path
 from mutirao.web.page import Pages
 from mutirao.web.view import (
     CaseLine,
@@ -57,10 +59,14 @@ class Site:
     clock: Callable[[], datetime]
     base_url: str
     prefix: str
+    origins: Origins = Origins()  # noqa: RUF009 - frozen
+    limits: Limits = field(default_factory=Limits)
 
     async def visitor(self, request: Request) -> Visitor | None:
-        """Who asks, None for nobody; the frame around the page shows the name."""
+        """Who asks, None for nobody; the frame around the page shows the name. TooMany where they ask too often."""
         visitor = await self.login.visitor(request)
+        if visitor:
+            self.limits.person(visitor.person.name, request.method)
         request.state.person = visitor.person if visitor else None
         return visitor
 
@@ -131,6 +137,15 @@ class Site:
             return None
 
     def notebook_url(self, owner: str, server: str) -> str:
-        """Where a runtime's JupyterLab is open."""
+        """Where a runtime's JupyterLab is open; with origins apart the hub knows the way."""
         where = "/".join(quote(part, safe="@~") for part in (owner, server) if part)
+        if self.origins.apart:
+            return f"{self.origins.to_hub}{self.base_url}hub/user/{where}/lab"
         return f"{self.base_url}user/{where}/lab"
+
+    def back_to(self, wanted: str) -> str:
+        """Where a switch of language returns to: a page of ours or of the hub's, else our start page."""
+        path = local_path(wanted, self.base_url, self.prefix)
+        if local_path(path, self.prefix, ""):
+            return path
+        return f"{self.origins.to_hub}{path}"
