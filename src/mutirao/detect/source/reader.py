@@ -1,7 +1,7 @@
 """The reader: a cell's code in, its facts out. Nothing is run.
 
 Bounds: 250,000 characters in a cell; nested code (python -c, bash -c, exec of a literal) to a depth of about four; a
-million characters of nested code and of what variables come to, all together; 20,000 commands and 8,000 different facts.
+million characters of nested code and of what variables come to, all together; 20,000 commands, 8,000 different facts.
 So a scan takes a few seconds at worst. Past a bound TooLongError is raised: what was not read was not judged.
 """
 
