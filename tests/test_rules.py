@@ -155,6 +155,11 @@ DISGUISED = {
     "run_line_magic": ("get_ipython().run_line_magic('run', 'MHDDoS/start.py UDP 203.0.113.7:80 100 60')", "dos"),
     "a heredoc for bash": ("%%bash\nbash <<EOF\nhashcat -m 0 h.txt w.txt\nEOF", "password-cracking"),
     "a form and braces": ('cmd = "hashcat -m 0 -a 3 h.txt" #@param {type:"string"}\n!{cmd}', "password-cracking"),
+    "a name that is bound anew later": (
+        "tool = 'hashcat'\n!{tool} -m 0 h.txt\ntool = 'ls'\nx = !{tool}",
+        "password-cracking",
+    ),
+    "a name that its own line binds": ("cmd = 'hashcat -m 0 h.txt'\ncmd = !{cmd}", "password-cracking"),
     "a tool in braces": ("tool = 'hashcat'\n!{tool} -m 0 h.txt", "password-cracking"),
     "an expression in braces": ("!{'hash' + 'cat'} -m 0 -a 3 h.txt", "password-cracking"),
     "this Python in braces": (

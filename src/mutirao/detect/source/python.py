@@ -48,14 +48,19 @@ _MUTE = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, 
 _PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
 
 
-def read_python(tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0) -> None:
-    """Put every fact of the tree into the sink; lines are shifted by `offset`."""
-    _Walk(sink, folder, offset).walk(tree)
+def read_python(
+    tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0, before: Callable[[int], None] = lambda _: None
+) -> None:
+    """Put every fact of the tree into the sink; lines are shifted by `offset`.
+
+    `before` is told each statement's line (from 1, shifted too) before it is read: names mean what they mean there.
+    """
+    _Walk(sink, folder, offset, before).walk(tree)
 
 
 class _Walk:
-    def __init__(self, sink: Sink, folder: Folder, offset: int) -> None:
-        self.sink, self.folder, self.offset = sink, folder, offset
+    def __init__(self, sink: Sink, folder: Folder, offset: int, before: Callable[[int], None]) -> None:
+        self.sink, self.folder, self.offset, self.before = sink, folder, offset, before
         self.aliases: dict[str, str] = {}
         self.wrappers: set[str] = set()
         self.marks: dict[ast.Call, set[str]] = {}
@@ -66,6 +71,8 @@ class _Walk:
         stack, seen = [tree], 0
         while stack and seen < MOST_NODES:
             node, seen = stack.pop(), seen + 1
+            if isinstance(node, ast.stmt):
+                self.before(self._line(node))
             visit: Callable[[ast.AST], None] | None = getattr(self, "_" + type(node).__name__, None)
             if visit is not None:
                 visit(node)
