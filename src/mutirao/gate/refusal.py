@@ -76,7 +76,7 @@ _WORDS: dict[Refusal, dict[str, _Words]] = {
             (),
             "",
             _NOTHING_EN,
-            "Split the cell, and keep data out of it: upload them as a file and read them from there.",
+            "Split the cell. Keep data out of it: upload it as a file and read it from there.",
         ),
         "pt-BR": (
             "Não executada: o pedido é grande demais",
