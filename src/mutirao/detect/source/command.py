@@ -37,8 +37,8 @@ _INSTALLERS = {
 }  # fmt: skip
 _INSTALL_WORDS = {"install", "i", "add", "get", "-S", "-i", "--install", "global"}
 _DOCKER_SWITCHES = {
-    "-d", "-i", "-t", "-it", "-ti", "-dit", "-itd", "-id", "-td", "-P", "-q", "-a", "--detach", "--interactive", "--tty", "--rm",
-    "--init", "--privileged", "--publish-all", "--read-only", "--quiet", "--no-healthcheck", "--all-tags",
+    "-d", "-i", "-t", "-it", "-ti", "-dit", "-id", "-td", "-P", "-q", "-a", "--detach", "--interactive", "--tty",
+    "--rm", "--init", "--privileged", "--publish-all", "--read-only", "--quiet", "--no-healthcheck", "--all-tags",
 }  # fmt: skip
 # Asking a program about itself is not using it.
 _ASKING = {"--help", "--version", "-V", "--usage", "-help", "-version"}

@@ -90,7 +90,7 @@ class Folder:
             self.names[name] = value
 
     def strings(self) -> dict[str, str]:
-        """The environment's variables, and the names bound to strings or numbers: what may stand for $name in a shell line."""
+        """The environment and the names bound to strings or numbers: what may stand for $name in a shell line."""
         return self.environment | {n: str(v) for n, v in self.names.items() if isinstance(v, str | int)}
 
     def expression(self, text: str) -> Value | None:
@@ -134,10 +134,10 @@ class Folder:
             case ast.List(elts=elts) | ast.Tuple(elts=elts):
                 values: list[Value] = []
                 for element in elts[:5000]:
-                    value = self.fold(element.value if isinstance(element, ast.Starred) else element, depth)
-                    if value is None:
+                    one = self.fold(element.value if isinstance(element, ast.Starred) else element, depth)
+                    if one is None:
                         return None
-                    values += value if isinstance(element, ast.Starred) and isinstance(value, list) else [value]
+                    values += one if isinstance(element, ast.Starred) and isinstance(one, list) else [one]
                 return values
             case ast.NamedExpr(value=inner):
                 return self.fold(inner, depth)

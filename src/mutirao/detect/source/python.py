@@ -48,14 +48,19 @@ _MUTE = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, 
 _PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
 
 
-def read_python(tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0) -> None:
-    """Put every fact of the tree into the sink; lines are shifted by `offset`."""
-    _Walk(sink, folder, offset).walk(tree)
+def read_python(
+    tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0, before: Callable[[int], None] = lambda _: None
+) -> None:
+    """Put every fact of the tree into the sink; lines are shifted by `offset`.
+
+    `before` is told each statement's line (from 1, shifted too) before it is read: names mean what they mean there.
+    """
+    _Walk(sink, folder, offset, before).walk(tree)
 
 
 class _Walk:
-    def __init__(self, sink: Sink, folder: Folder, offset: int) -> None:
-        self.sink, self.folder, self.offset = sink, folder, offset
+    def __init__(self, sink: Sink, folder: Folder, offset: int, before: Callable[[int], None]) -> None:
+        self.sink, self.folder, self.offset, self.before = sink, folder, offset, before
         self.aliases: dict[str, str] = {}
         self.wrappers: set[str] = set()
         self.marks: dict[ast.Call, set[str]] = {}
@@ -66,6 +71,8 @@ class _Walk:
         stack, seen = [tree], 0
         while stack and seen < MOST_NODES:
             node, seen = stack.pop(), seen + 1
+            if isinstance(node, ast.stmt):
+                self.before(self._line(node))
             visit: Callable[[ast.AST], None] | None = getattr(self, "_" + type(node).__name__, None)
             if visit is not None:
                 visit(node)
@@ -105,10 +112,11 @@ class _Walk:
         if isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
             old, new = self.folder.names.get(node.target.id), self.folder.fold(node.value)
             joined: Value | None = None
-            if (isinstance(old, str) and isinstance(new, str) and len(old) + len(new) < 100_000) or (
-                isinstance(old, list) and isinstance(new, list) and len(old) + len(new) < 3000
-            ):
-                joined = old + new
+            match old, new:
+                case str(), str() if len(old) + len(new) < 100_000:
+                    joined = old + new
+                case list(), list() if len(old) + len(new) < 3000:
+                    joined = old + new
             self.folder.bind(node.target.id, joined)
 
     def _FunctionDef(self, node: ast.AST) -> None:
@@ -131,10 +139,9 @@ class _Walk:
         assert isinstance(node, ast.For | ast.AsyncFor)
         self._loop(node.body, {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)})
         values = self.folder.fold(node.iter)
-        if isinstance(node.target, ast.Name) and isinstance(values, list) and 0 < len(values) <= 200:
-            # One after another in one text: a shell reads them as lines.
-            if all(isinstance(v, str) for v in values):
-                self.folder.bind(node.target.id, "\n".join(str(v) for v in values))
+        lines = [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
+        if isinstance(node.target, ast.Name) and isinstance(values, list) and 0 < len(lines) == len(values) <= 200:
+            self.folder.bind(node.target.id, "\n".join(lines))  # one after another, as a shell reads lines
 
     _AsyncFor = _For
 
@@ -288,7 +295,7 @@ class _Walk:
             self.folder.bind(node.id, None if added is None else old + added)
 
     def _handed(self, node: ast.Call) -> ast.Call | None:
-        """A runner that is handed over with its arguments: `Thread(target=os.system, args=(…,))`, `map(os.system, […])`."""
+        """A runner handed over with its arguments: `Thread(target=os.system, args=(…,))`, `map(os.system, […])`."""
         keys = {k.arg: k.value for k in node.keywords}
         target, given = keys.get("target"), keys.get("args")
         if target is None and len(node.args) >= 2:
@@ -383,7 +390,7 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _reads(node: ast.AST) -> bool:
-    """The expression takes the next piece of something: `f.readline()`, `next(words)`, `queue.get()`, `random.choice(…)`."""
+    """The expression takes the next piece of something: `f.readline()`, `next(words)`, `random.choice(…)`."""
     called = node.func if isinstance(node, ast.Call) else None
     name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
     if name in ("strip", "rstrip", "decode", "encode") and isinstance(called, ast.Attribute):

@@ -1,12 +1,13 @@
 """The reader: a cell's code in, its facts out. Nothing is run.
 
 Bounds: 250,000 characters in a cell; nested code (python -c, bash -c, exec of a literal) to a depth of about four; a
-million characters of nested code and of what variables come to, all together; 20,000 commands and 8,000 different facts.
+million characters of nested code and of what variables come to, all together; 20,000 commands, 8,000 different facts.
 So a scan takes a few seconds at worst. Past a bound TooLongError is raised: what was not read was not judged.
 """
 
 import ast
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -168,10 +169,17 @@ class _Reader:
             magics += more
             tree = _parse(code) if more else None
         pieces = [(tree, 0)] if tree is not None else _pieces(code)
-        # Shell lines may use a Python name, so the two are read in the order of their lines where names matter.
+        left = deque(sorted(magics, key=lambda magic: magic.line))
+
+        def before(at: int) -> None:
+            """Shell lines use Python's names: each is read where it stands."""
+            while left and line - 1 + left[0].line <= at:
+                magic = left.popleft()
+                self._line_magic(magic, line - 1 + magic.line)
+
         for piece, offset in pieces:
-            read_python(piece, self, self.folder, line - 1 + offset)
-        for magic in magics:
+            read_python(piece, self, self.folder, line - 1 + offset, before)
+        for magic in left:
             self._line_magic(magic, line - 1 + magic.line)
 
     def _line_magic(self, magic: cells.LineMagic, line: int) -> None:
