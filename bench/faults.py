@@ -166,7 +166,7 @@ async def campaign(
         over.set()
         await asyncio.gather(*playing)
         await asyncio.gather(*(check(member, player) for member, player in zip(members, players, strict=True)))
-        return players, done, await still(service, members)
+        return players, done, await still(members)
     finally:
         for member in members:
             await member.http.close()
@@ -191,7 +191,7 @@ async def check(member: Member, player: Player) -> None:
         player.wrong.append(f"the kernel holds {len(found)} counts, {player.counted} were answered")
 
 
-async def still(service: Service, members: list[Member]) -> list[str]:
+async def still(members: list[Member]) -> list[str]:
     """What does not work when all is over: pages, hub, and a runtime too many or too few."""
     wrong = []
     async with asyncio.timeout(PATIENCE_S):
@@ -281,7 +281,7 @@ def main() -> int:
     for said in wrong:
         print(f"  {said}")
     RESULTS.mkdir(exist_ok=True)
-    record = {"bench": "faults", **{name: value for name, value in rows}, "wrong": wrong}
+    record = {"bench": "faults", **dict(rows), "wrong": wrong}
     (RESULTS / "faults.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return 1 if lost or wrong or found.missing or found.doubled or found.strangers else 0
 
