@@ -12,6 +12,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from mutirao.config import Settings
+from mutirao.errors import ConfigError
 
 
 class Offset(IntEnum):
@@ -87,6 +88,19 @@ def become(account: Account | None) -> None:
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
     os.umask(account.umask)
+
+
+def own(path: Path, mode: int, account: Account | None) -> None:
+    """Make a folder, or give the one that stands its mode and owner: root's without an account."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(path, account.uid if account else 0, account.gid if account else 0)
+        path.chmod(mode)
+    except OSError as error:
+        raise ConfigError(
+            f"service.data: {path} can't be made or changed ({error.strerror}): choose another folder with --data."
+        ) from error
 
 
 def hand_over(folder: Path, account: Account | None) -> None:

@@ -195,11 +195,13 @@ def audit_verify(options: argparse.Namespace) -> None:
 
 def invite(options: argparse.Namespace) -> None:
     """Print a link by which somebody signs up without waiting for approval."""
-    from mutirao.accounts import accounts, become
+    from mutirao.accounts import accounts, become, own
     from mutirao.hub.invite import Invites
 
     settings = _settings(options)
-    become(accounts(settings).hub)
+    hub = accounts(settings).hub
+    own(settings.service.data / "hub", 0o700, hub)
+    become(hub)
     token = Invites(settings.service.data / "hub" / "invites").issue(
         operator=options.operator, life=timedelta(days=options.days)
     )

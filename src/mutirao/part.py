@@ -92,6 +92,10 @@ class Keeper:
 
     async def _spawn(self) -> None:
         part = self.part
+        program = Path(part.argv[0])
+        if program.is_absolute() and not os.access(program, os.X_OK):
+            # Else setpriv would say so, in the part's log, where nobody looks first.
+            raise PartError(f"The {part.name} can't be started: {program} is not there, or is no program.")
         try:
             with part.log_file.open("ab") as output:
                 self.process = await asyncio.create_subprocess_exec(

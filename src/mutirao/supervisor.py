@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from mutirao.accounts import Account, accounts, hand_over
+from mutirao.accounts import Account, accounts, hand_over, own
 from mutirao.certificate import Certificate
 from mutirao.config import LoginKind, Settings
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
@@ -57,7 +57,7 @@ class Supervisor:
     async def run(self) -> None:
         """Start everything, say where it is, wait for the signal, stop everything."""
         self._check()
-        _make(self.data, 0o711, None)
+        own(self.data, 0o711, None)
         with _alone(self.data), _alone(Path("/run"), f"mutirao-{self.settings.sandbox.subnet.replace('/', '-')}.lock"):
             self._folders()
             offered = [environment.find(name, self.data) for name in self.settings.environments]
@@ -157,7 +157,7 @@ class Supervisor:
             ("environments", 0o755, None),
             *((f"run/{name}", 0o700, account) for name, account in self._homes().items()),
         ):
-            _make(self.data / name, mode, account)
+            own(self.data / name, mode, account)
         for name, account in (("hub", ours.hub), ("store", ours.gate)):
             hand_over(self.data / name, account)
         for folder in (self.data, *self.data.parents):
@@ -471,21 +471,6 @@ def _proxy() -> str:
     if not found:
         raise ConfigError("configurable-http-proxy is missing: start Mutirão through ./run, or npm install it.")
     return found
-
-
-def _make(path: Path, mode: int, account: Account | None) -> None:
-    """Make a folder, or give the one that stands its mode and owner."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if account is not None:
-            os.chown(path, account.uid, account.gid)
-        elif os.geteuid() == 0:
-            os.chown(path, 0, 0)
-        path.chmod(mode)
-    except OSError as error:
-        raise ConfigError(
-            f"service.data: {path} can't be made or changed ({error.strerror}): choose another folder with --data."
-        ) from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ from bench.client import Member
 
 from tests.flows.service import PASSWORD, Service, running
 
-
 MARKS = {
     "proxy": "configurable-http-proxy",
     "gate": "mutirao.gate",

@@ -244,7 +244,7 @@ def test_what_is_asked_arrives(asked: ask.Ask) -> None:
 
 async def test_a_start_whose_asker_goes_away_is_undone(tmp_path: Path) -> None:
     house = House(slow=asyncio.Event())
-    async with serving(tmp_path, house) as (client, made):
+    async with serving(tmp_path, house) as (client, _):
         asking = asyncio.create_task(start(client))
         await house.begun.wait()
         asking.cancel()
