@@ -1,6 +1,7 @@
 """What the tests of the sandbox stand on: a house with two guests, and an outside made of namespaces."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import subprocess
@@ -67,11 +68,18 @@ def neighbour(house: House) -> Guest:
 
 @pytest.fixture(scope="module")
 def outside() -> Iterator[None]:
+    """The outside as a fixture."""
+    need_root()
+    with outside_stands():
+        yield
+
+
+@contextlib.contextmanager
+def outside_stands() -> Iterator[None]:
     """A neighbour of this machine in a namespace of its own, with a public, a private and a link-local address.
 
     It greets on TCP 22, 80, 443 and 5432 and answers UDP 53; no packet leaves the machine.
     """
-    need_root()
     ports = ("22", "80", "443", "5432")
     words = [f"tcp,0.0.0.0,{port}" for port in ports] + [
         f"udp,{RESOLVER},53",
@@ -93,6 +101,9 @@ def outside() -> Iterator[None]:
         ip("addr", "add", "10.99.7.1/24", "dev", "tpeer0")
         ip("link", "set", "tpeer0", "up")
         ip("route", "add", f"{METADATA}/32", "dev", "tpeer0")
+        if not subprocess.run(["ip", "route", "show", "default"], capture_output=True, check=True).stdout:
+            # A machine without a way out would refuse for want of a route, which proves nothing.
+            ip("route", "add", "default", "via", OUTSIDE, "dev", "tpeer0")
         yield
     finally:
         listener.kill()

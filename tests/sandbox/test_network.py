@@ -287,6 +287,25 @@ def test_nobody_can_fill_the_machines_table_of_connections(house: House, monkeyp
     assert answers == [0] * 5 + [errno.ECONNREFUSED] * 7
 
 
+def test_connections_that_come_and_go_are_paced_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed ones stay in the machine's table for minutes, and so do those to the hub."""
+    monkeypatch.setattr(firewall, "PACE", 1)
+    monkeypatch.setattr(firewall, "BURST", 10)
+    house.run(house.sandboxes.prepare())
+    gateway = house.sandboxes.hub_address
+    hasty = house.start("hasty")
+    with listener(gateway, HUB_PORT):
+        answers = hasty(
+            "import socket, errno\nresult = []\nfor _ in range(60):\n    s = socket.socket()\n"
+            f"    result.append(s.connect_ex(('{gateway}', {HUB_PORT})))\n    s.close()"
+        )
+    monkeypatch.undo()
+    house.run(house.sandboxes.prepare())
+    house.run(house.sandboxes.stop(hasty.running, 0))
+    assert answers[:10] == [0] * 10
+    assert answers.count(errno.ECONNREFUSED) >= 30
+
+
 def test_forwarding_serves_runtimes_alone(house: House) -> None:
     """Turned on for them, it does not make the machine a router between the networks it was on before."""
     rules = subprocess.run(

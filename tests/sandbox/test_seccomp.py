@@ -41,6 +41,13 @@ NUMBERS = {
     "personality": (135, 92),
     "execve": (59, 221),
     "process_vm_readv": (310, 270),
+    "setsockopt": (54, 208),
+    "statmount": (457, 457),
+    "listmount": (458, 458),
+    "open_tree_attr": (467, 467),
+    "file_setattr": (469, 469),
+    "tomorrow": (470, 470),
+    "memfd_create": (319, 279),
 }
 
 
@@ -82,7 +89,8 @@ both = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 
 DENIED = [
     "setns", "mount", "umount2", "pivot_root", "mount_setattr", "open_tree", "bpf", "perf_event_open", "userfaultfd",
-    "keyctl", "open_by_handle_at", "reboot", "init_module", "kexec_load", "clock_settime",
+    "keyctl", "open_by_handle_at", "reboot", "init_module", "kexec_load", "clock_settime", "statmount", "listmount",
+    "open_tree_attr",
 ]  # fmt: skip
 
 
@@ -93,13 +101,13 @@ def test_denied(architecture: str, call: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("call", ["clone3", "io_uring_setup"])
+@pytest.mark.parametrize("call", ["clone3", "io_uring_setup", "tomorrow"])
 def test_absent(architecture: str, call: str) -> None:
     assert verdict(architecture, call) == "ENOSYS"
 
 
 @both
-@pytest.mark.parametrize("call", ["read", "execve", "ptrace", "personality", "process_vm_readv"])
+@pytest.mark.parametrize("call", ["read", "execve", "ptrace", "personality", "process_vm_readv", "file_setattr"])
 def test_allowed(architecture: str, call: str) -> None:
     assert verdict(architecture, call) == "allow"
 
@@ -154,10 +162,30 @@ def test_of_netlink_only_routing(architecture: str) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("request_", "answer"), [(0x5412, "EPERM"), (1 << 32 | 0x5412, "EPERM"), (0x541C, "EPERM"), (0x5413, "allow")]
+    ("request_", "answer"),
+    [(0x5412, "EPERM"), (1 << 32 | 0x5412, "EPERM"), (0x541C, "EPERM"), (0x5423, "EPERM"), (0x5413, "allow")],
 )
 def test_nothing_is_pushed_into_a_terminal(architecture: str, request_: int, answer: str) -> None:
     assert verdict(architecture, "ioctl", 0, request_) == answer
+
+
+@both
+def test_of_the_internet_only_its_usual_protocols(architecture: str) -> None:
+    for family in (2, 10):
+        verdicts = {p: verdict(architecture, "socket", family, 1, p) for p in (0, 1, 6, 17, 33, 115, 132, 136, 262)}
+        assert [p for p, found in verdicts.items() if found == "allow"] == [0, 1, 6, 17]
+        assert verdicts[262] == "EPROTONOSUPPORT"
+    assert verdict(architecture, "setsockopt", 3, 6, 31) == "EPERM"
+    assert verdict(architecture, "setsockopt", 3, 6, 1) == "allow"
+    assert verdict(architecture, "setsockopt", 3, 1, 31) == "allow"
+
+
+@both
+def test_more_calls_can_be_missing(architecture: str) -> None:
+    number = NUMBERS["memfd_create"][0 if architecture == "X86_64" else 1]
+    data = struct.pack("=iIQ6Q", number, ARCHITECTURES[architecture], 0, *[0] * 6)
+    assert run(seccomp.program(architecture, ("memfd_create",)), data) == ERRNO | errno.ENOSYS
+    assert run(seccomp.program(architecture), data) == ALLOW
 
 
 @pytest.mark.parametrize("machine", [0x40000003, 0x4000003E, 0x40000028])

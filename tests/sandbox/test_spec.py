@@ -165,3 +165,11 @@ def test_wrong_ports_and_resolvers_are_named() -> None:
 
 def test_json_is_plain() -> None:
     assert json.loads(to_json(SPEC))["environment"] == "/opt/env"
+
+
+@pytest.mark.parametrize("inside", ["etc/x", "/etc/../root/x", "/", "/a//b", "/a/./b", "/a/", "/a\0b", ""])
+def test_a_path_that_could_lead_elsewhere_is_shown_to_nobody(inside: str) -> None:
+    with pytest.raises(SandboxError, match="can't be shown in a runtime"):
+        ReadOnly(Path("/usr/share"), inside)
+    with pytest.raises(SandboxError, match="can't be shown in a runtime"):
+        ReadOnly(Path("/usr/../root"), "/data")

@@ -166,9 +166,18 @@ class Cgroups:
             if not pids:
                 return
             for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                self._kill_one(pid, places)
             time.sleep(0.02)
+
+    def _kill_one(self, pid: int, places: tuple[str, ...]) -> None:
+        """Kill a process only if it is in these directories while we hold it: its number may be another's by now."""
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if pid in self.pids(places):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
 
     def remove(self, places: Iterable[str]) -> None:
         """Remove these directories, which must hold no process any more; missing ones are fine."""

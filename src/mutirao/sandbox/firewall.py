@@ -35,6 +35,10 @@ REFUSED = (
 CONNECTIONS = 2000
 """How many connections to the outside one runtime may have at once."""
 
+PACE, BURST = 100, 1000
+"""How many new connections a second one runtime may make, and how many in one go: closed ones, which no count of
+open ones sees, stay in the machine's table for minutes."""
+
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 _RULES = """
@@ -45,6 +49,7 @@ table inet {table} {{
     set outside {{ type ifname; {outside} }}
     set hub {{ type inet_service; {hub} }}
     {counted}
+    {paced}
     set senders {{ type ifname . ipv4_addr; }}
     set servers {{ type ifname . inet_service; }}
     set resolvers {{ type ifname . ipv4_addr; }}
@@ -60,6 +65,8 @@ table inet {table} {{
     chain to_host {{
         iifname . ip saddr != @senders drop
         ct state established,related accept
+        {crowd}
+        {pace}
         ip daddr {gateway} tcp dport @hub accept
         iifname . ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept
         jump refuse
@@ -75,6 +82,7 @@ table inet {table} {{
         oifname "{all}" jump refuse
         ct state established,related accept
         {crowd}
+        {pace}
         iifname . ip daddr @resolvers meta l4proto {{ tcp, udp }} th dport 53 accept
         iifname . ip daddr . tcp dport @allowed accept
         ip daddr @refused jump refuse
@@ -144,9 +152,13 @@ class Firewall:
             "counted": "set counted { type ipv4_addr; flags dynamic; size 65535; }",
             # The table of connections is the whole machine's: nobody may fill it.
             "crowd": f"ct state new add @counted {{ ip saddr ct count over {CONNECTIONS} }} jump refuse",
+            "paced": "set paced { type ipv4_addr; flags dynamic; size 65535; timeout 1m; }",
+            "pace": "ct state new update @paced "
+            f"{{ ip saddr limit rate over {PACE}/second burst {BURST} packets }} jump refuse",
         }
         # Older kernels can't count connections. One without NAT still serves where the network routes the subnet back.
-        for missing in ((), ("counted", "crowd"), ("nat",), ("nat", "counted", "crowd")):
+        uncounted = ("counted", "crowd", "paced", "pace")
+        for missing in ((), uncounted, ("nat",), ("nat", *uncounted)):
             try:
                 nft(_RULES.format(**values, **{name: "" if name in missing else part for name, part in parts.items()}))
                 self.nat = "nat" not in missing

@@ -116,7 +116,7 @@ class Homes:
         # Offline, because growing a mounted ext4 needs CAP_SYS_RESOURCE. e2fsck: 1 means that errors were corrected.
         with image.open("r+b") as file:
             file.truncate(disk_mb << 20)
-        _run("e2fsck", "-f", "-p", str(image), fine=(0, 1))
+        _check(image)
         _run("resize2fs", str(image))
 
     def _mount(self, image: Path, target: Path) -> None:
@@ -132,7 +132,7 @@ class Homes:
         try:
             _run(*command)
         except SandboxError:
-            _run("e2fsck", "-p", str(image), fine=(0, 1))
+            _check(image)
             try:
                 _run(*command)
             except SandboxError as error:
@@ -166,6 +166,17 @@ def unmount(place: Path) -> None:
 def _free_mb(place: Path) -> int:
     found = os.statvfs(place)
     return found.f_bavail * found.f_frsize >> 20
+
+
+def _check(image: Path) -> None:
+    """Repair the image; what a cautious e2fsck leaves to a person (lost+found made a link, say) is answered with yes.
+
+    The member decides what lies in there, so whatever stopped here would be theirs to bring about.
+    """
+    try:
+        _run("e2fsck", "-f", "-p", str(image), fine=(0, 1))
+    except SandboxError:
+        _run("e2fsck", "-f", "-y", str(image), fine=(0, 1))
 
 
 def _sync(place: Path) -> None:

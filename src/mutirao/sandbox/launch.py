@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from mutirao.errors import SandboxError
 from mutirao.sandbox import processes, profile, seccomp
+from mutirao.sandbox.place import log_end, readable
 from mutirao.sandbox.spec import ReadOnly, Running, RuntimeSpec, Walls
 
 START_S = 10.0
@@ -149,9 +150,7 @@ def _failure(walls: Walls, process: subprocess.Popen[bytes], place: Path) -> San
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait(5)
-    said = ""
-    with contextlib.suppress(OSError):
-        said = (place / "log").read_text(errors="replace").strip()[-500:]
+    said = readable(log_end(place, 500)).strip()
     return SandboxError(
         f"the server of {walls.member!r} did not start (status {code}): {said or 'it said nothing'}. "
         f"Can host uid {walls.uid} read the environment and its interpreter? See `mutirao doctor`."

@@ -5,6 +5,7 @@ Everything in it goes when it is unmounted, and a server that prints without end
 
 import contextlib
 import os
+import unicodedata
 from pathlib import Path
 
 from mutirao.sandbox import homes, syscalls
@@ -52,3 +53,9 @@ def trim_log(place: Path) -> None:
             os.truncate(path, 0)
             with path.open("ab") as file:
                 file.write(end)
+
+
+def readable(printed: bytes) -> str:
+    """What a server printed as text that drives no terminal and turns no line around, for logs, errors and pages."""
+    text = printed.decode(errors="replace")
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))

@@ -14,6 +14,9 @@ _PRJQUOTA = 2
 _Q_GETQUOTA = 0x800007
 _Q_SETQUOTA = 0x800008
 _QIF_BLIMITS = 1
+_QIF_ILIMITS = 4
+FILES_PER_MB = 64
+"""How many files a home may hold for each of its megabytes: as many as an ext4 image of that size has by default."""
 _FSGETXATTR = 0x801C581F
 _FSSETXATTR = 0x401C5820
 _PROJINHERIT = 0x200
@@ -47,8 +50,11 @@ def limit(place: Path, source: str, project: int, disk_mb: int) -> None:
     finally:
         os.close(descriptor)
     blocks = disk_mb << 10
-    _quotactl(_Q_SETQUOTA, source, project, _DQBLK.pack(blocks, blocks, 0, 0, 0, 0, 0, 0, _QIF_BLIMITS))
-    if _DQBLK.unpack(_quotactl(_Q_GETQUOTA, source, project, bytes(_DQBLK.size)))[0] != blocks:
+    files = disk_mb * FILES_PER_MB
+    wanted = _DQBLK.pack(blocks, blocks, 0, files, files, 0, 0, 0, _QIF_BLIMITS | _QIF_ILIMITS)
+    _quotactl(_Q_SETQUOTA, source, project, wanted)
+    stuck = _DQBLK.unpack(_quotactl(_Q_GETQUOTA, source, project, bytes(_DQBLK.size)))
+    if (stuck[0], stuck[3]) != (blocks, files):
         raise OSError(0, f"the quota of project {project} on {source} did not stick")
 
 

@@ -137,8 +137,8 @@ class Sandboxes:
         return self._cgroups.pids(running.walls.cgroups)
 
     def log(self, running: Running, size: int = 65536) -> str:
-        """The end of what the server printed; empty once it was stopped."""
-        return place.log_end(self._place(running.id), size).decode(errors="replace")
+        """The end of what the server printed, without control characters; empty once it was stopped."""
+        return place.readable(place.log_end(self._place(running.id), size))
 
     # ------------------------------------------------------------------ the machine
 

@@ -8,6 +8,7 @@ ENOSYS is for those whose callers have a second way (glibc falls back from clone
 import errno
 import os
 import platform
+import struct
 from functools import cache
 from typing import Any
 
@@ -36,8 +37,18 @@ DENIED = (
 ABSENT = ("clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
 FAMILIES = (*range(3, 10), *range(11, 16))
 """Socket families below 17 other than AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK; above, everything is denied."""
-TIOCSTI, TIOCLINUX = 0x5412, 0x541C
-_AF_NETLINK = 16
+PROTOCOLS = (33, 115, 132, 136)
+"""DCCP, L2TP, SCTP and UDP-Lite: modules that nobody uses here load when somebody asks. Above 255 there is MPTCP."""
+TIOCSTI, TIOCLINUX, TIOCSETD = 0x5412, 0x541C, 0x5423
+"""Input pushed into a terminal, the console's selection, and line disciplines, which are modules of their own."""
+_AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
+_SOL_TCP, _TCP_ULP = 6, 31
+
+YOUNG = (457, 458, 467)
+"""statmount, listmount and open_tree_attr, which an older libseccomp does not know by name."""
+UNKNOWN = 470
+"""The first number that no kernel had given when this was written (6.18): what comes later is absent until somebody
+has thought about it. From 424 on all architectures number alike; x32's calls lie above too."""
 
 
 def native() -> str:
@@ -50,8 +61,11 @@ def native() -> str:
 
 
 @cache
-def program(architecture: str | None = None) -> bytes:
-    """The filter as classic BPF, as bubblewrap's --seccomp reads it, for "X86_64" or "AARCH64"."""
+def program(architecture: str | None = None, without: tuple[str, ...] = ()) -> bytes:
+    """The filter as classic BPF, as bubblewrap's --seccomp reads it, for "X86_64" or "AARCH64".
+
+    `without`: calls that are to be missing besides.
+    """
     try:
         import pyseccomp as seccomp
     except RuntimeError as error:
@@ -66,13 +80,13 @@ def program(architecture: str | None = None) -> bytes:
     deny, absent = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
     for name in DENIED:
         _add(seccomp, rules, wanted, deny, name)
-    for name in ABSENT:
+    for name in (*ABSENT, *without):
         _add(seccomp, rules, wanted, absent, name)
     for flag in NAMESPACES:
         _add(seccomp, rules, wanted, deny, "unshare", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
         if flag != 0x80:  # in clone's flags these bits hold the exit signal
             _add(seccomp, rules, wanted, deny, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, flag, flag))
-    for request in (TIOCSTI, TIOCLINUX):
+    for request in (TIOCSTI, TIOCLINUX, TIOCSETD):
         _add(seccomp, rules, wanted, deny, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request))
     for call in ("socket", "socketpair"):
         for family in FAMILIES:
@@ -81,7 +95,30 @@ def program(architecture: str | None = None) -> bytes:
     # Of netlink only routing (protocol 0), which getifaddrs() asks.
     netlink = seccomp.Arg(0, seccomp.MASKED_EQ, 0xFFFFFFFF, _AF_NETLINK)
     _add(seccomp, rules, wanted, deny, "socket", netlink, seccomp.Arg(2, seccomp.NE, 0))
-    return _export(rules)
+    no_protocol = seccomp.ERRNO(errno.EPROTONOSUPPORT)
+    for family in (_AF_INET, _AF_INET6):
+        inet = seccomp.Arg(0, seccomp.MASKED_EQ, 0xFFFFFFFF, family)
+        for protocol in PROTOCOLS:
+            asked = seccomp.Arg(2, seccomp.MASKED_EQ, 0xFFFFFFFF, protocol)
+            _add(seccomp, rules, wanted, no_protocol, "socket", inet, asked)
+        _add(seccomp, rules, wanted, no_protocol, "socket", inet, seccomp.Arg(2, seccomp.GT, 255))
+    # Protocols on top of TCP (TLS, SMC, ESP) are modules too; OpenSSL does without.
+    level = seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, _SOL_TCP)
+    option = seccomp.Arg(2, seccomp.MASKED_EQ, 0xFFFFFFFF, _TCP_ULP)
+    _add(seccomp, rules, wanted, deny, "setsockopt", level, option)
+    return _young() + _export(rules)
+
+
+def _young() -> bytes:
+    """Instructions that go before libseccomp's: load the number, refuse what is too young, go on (linux/filter.h)."""
+    load, equal, above, answer = 0x20, 0x15, 0x35, 0x06
+    steps = [(load, 0, 0, 0), (above, 0, 1, UNKNOWN), (answer, 0, 0, _ERRNO | errno.ENOSYS)]
+    for number in YOUNG:
+        steps += [(equal, 0, 1, number), (answer, 0, 0, _ERRNO | errno.EPERM)]
+    return b"".join(struct.pack("=HBBI", *step) for step in steps)
+
+
+_ERRNO = 0x00050000
 
 
 def rules_native(seccomp: Any) -> Any:

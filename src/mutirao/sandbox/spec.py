@@ -89,6 +89,11 @@ class ReadOnly:
     source: Path
     inside: str
 
+    def __post_init__(self) -> None:
+        for place in (str(self.source), self.inside):
+            if not _plain_path(place):
+                raise SandboxError(f"{place!r} can't be shown in a runtime: write an absolute path without . and ..")
+
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
@@ -109,6 +114,8 @@ class RuntimeSpec:
     read_only: tuple[ReadOnly, ...] = ()
 
     def __post_init__(self) -> None:
+        if not _plain_path(str(self.environment)):
+            raise SandboxError(f"environment {str(self.environment)!r}: must be an absolute path without . and ..")
         if not self.argv:
             raise SandboxError(f"runtime of {self.member!r}: argv is empty, give the server's command.")
         if not 0 < self.port < 65536:
@@ -190,6 +197,12 @@ class Events:
     memory_peak_bytes: int = 0
     refused_forks: int = 0
     throttled_s: float = 0.0
+
+
+def _plain_path(place: str) -> bool:
+    """Whether a path means the same place whoever reads it: root makes mount points by it."""
+    parts = place.split("/")
+    return place.startswith("/") and place != "/" and "\0" not in place and not {"", ".", ".."} & set(parts[1:])
 
 
 def slug(name: str) -> str:
