@@ -1,6 +1,6 @@
 """Make every attempt of the battery against real walls and print one line for each.
 
-    ./run bench battery [CATEGORY…]
+    ./run bench battery [--rootless] [CATEGORY…]
 
 Needs root and makes, on addresses reserved for documentation, an outside of its own that ends with it.
 """
@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.sandbox.battery.attempt import Row
-from tests.sandbox.battery.stage import root_stage
+from tests.sandbox.battery.stage import root_stage, rootless_stage
 from tests.sandbox.battery.table import ATTEMPTS
 from tests.sandbox.conftest import outside_stands
 
@@ -32,14 +32,20 @@ def line(row: Row) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./run bench battery", description=__doc__)
     parser.add_argument("categories", nargs="*", help="only these: files, processes, namespaces, kernel, network, …")
-    wanted = parser.parse_args().categories
+    parser.add_argument("--rootless", action="store_true", help="walls of an ordinary user, with their exceptions")
+    words = parser.parse_args()
+    wanted = words.categories
+    stage_of = rootless_stage if words.rootless else root_stage
     chosen = [attempt for attempt in ATTEMPTS if not wanted or attempt.category in wanted]
     began = time.monotonic()
     print(f"{'':7}{'category':12}{'attempt':{WIDTH + 2}}{'inside':28}{'outside':20}")
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as data, outside_stands(), root_stage(Path(data)) as stage:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as data, outside_stands(), stage_of(Path(data)) as stage:
         rows = []
         for attempt in chosen:
-            rows.append(stage.perform(attempt))
+            row = stage.perform(attempt)
+            if words.rootless and attempt.rootless_why:
+                row.notes.append(f"exception: {attempt.rootless_why}")
+            rows.append(row)
             print(line(rows[-1]), flush=True)
     broken = sum(not row.held for row in rows)
     by_category = ", ".join(f"{count} {name}" for name, count in Counter(row.attempt.category for row in rows).items())

@@ -11,6 +11,7 @@ import resource
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,18 +27,25 @@ _ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; 
 
 
 def launch(
-    walls: Walls, spec: RuntimeSpec, place: Path, status: Path, shown: tuple[ReadOnly, ...]
+    walls: Walls,
+    spec: RuntimeSpec,
+    place: Path,
+    status: Path,
+    shown: tuple[ReadOnly, ...],
+    enter: Sequence[str] | None = None,
+    without: tuple[str, ...] = (),
 ) -> tuple[Running, subprocess.Popen[bytes]]:
     """Start the server of `spec`; returns once its program runs. SandboxError if it ends before.
 
     `place`: the runtime's directory, which holds its etc/ and gets its log. `status`: file for the exit code. `shown`:
-    what is mounted read-only, from where the member's uid can look it up.
+    what is mounted read-only, from where the member's uid can look it up. `enter`: the words that go before bwrap's,
+    root's unless given. `without`: system calls that are to be missing besides the usual ones.
     """
     with contextlib.ExitStack() as stack:
         info_read, info_write = os.pipe()
         stack.callback(os.close, info_read)
         info = stack.enter_context(os.fdopen(info_write, "wb"))
-        calls = stack.enter_context(_memory("seccomp", seccomp.program()))
+        calls = stack.enter_context(_memory("seccomp", seccomp.program(without=without)))
         report = stack.enter_context(status.open("ab"))
         log = stack.enter_context((place / "log").open("ab"))
         words = profile.options(
@@ -51,7 +59,7 @@ def launch(
         )
         options = stack.enter_context(_memory("options", b"".join(os.fsencode(word) + b"\0" for word in words)))
         process = subprocess.Popen(
-            _command(walls, spec, options.fileno()),
+            [*(enter or _enter_as_root(walls, spec)), "bwrap", "--args", str(options.fileno()), "--", *spec.argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -95,19 +103,23 @@ class _Ended(Exception):
     """bubblewrap ended, or hangs, before the server ran."""
 
 
-def _command(walls: Walls, spec: RuntimeSpec, options: int) -> list[str]:
-    files = _at_most(resource.RLIMIT_NOFILE, spec.limits.open_files)
-    # One byte, not none: that alone keeps a crash from being piped to the host's handler (see core(5)).
-    core = _at_most(resource.RLIMIT_CORE, 1)
+def _enter_as_root(walls: Walls, spec: RuntimeSpec) -> list[str]:
     uid = str(walls.uid)
     return [
         *("/bin/sh", "-c", _ENTER, "mutirao"),
         *(f"{group}/cgroup.procs" for group in walls.cgroups),
-        *("--", "prlimit", f"--core={core}:{core}", f"--nofile={files}:{files}", "--"),
+        *("--", "prlimit", *file_limits(spec), "--"),
         *("nsenter", f"--net={walls.netns}", "--"),
         *("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"),
-        *("bwrap", "--args", str(options), "--", *spec.argv),
     ]
+
+
+def file_limits(spec: RuntimeSpec) -> tuple[str, ...]:
+    """prlimit's options for open files and crashes."""
+    files = _at_most(resource.RLIMIT_NOFILE, spec.limits.open_files)
+    # One byte, not none: that alone keeps a crash from being piped to the host's handler (see core(5)).
+    core = _at_most(resource.RLIMIT_CORE, 1)
+    return f"--core={core}:{core}", f"--nofile={files}:{files}"
 
 
 def _at_most(kind: int, wanted: int) -> int:

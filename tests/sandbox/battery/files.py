@@ -74,5 +74,5 @@ for path in glob.glob("/proc/[0-9]*/environ"):
         pass
 result = any(found)
 """, gives(False)),
-    Attempt("files", "the host's mounts", 'result = F["data"] in open("/proc/self/mountinfo").read()', gives(False), Control.NONE),
+    Attempt("files", "the host's mounts", 'result = F["data"] in open("/proc/self/mountinfo").read()', gives(False), Control.NONE, rootless=gives(True), rootless_why="the path of the member's own home on the host is named"),
 )  # fmt: skip

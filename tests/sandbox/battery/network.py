@@ -20,7 +20,15 @@ NETWORK = (
     Attempt("network", "the host's public address at an allowed port", 'result = reach(F["host_public"], 443)', NO_WAY),
     Attempt("network", "the host's private address", 'result = reach(F["host_private"], F["wild_port"])', NO_WAY),
     Attempt("network", "the host's private address, mapped", 'result = reach("::ffff:" + F["host_private"], F["wild_port"], socket.AF_INET6)', NO_WAY),
-    Attempt("network", "a neighbour's server", 'result = reach(F["neighbour_address"], F["neighbour_port"])', NO_WAY),
+    Attempt("network", "a neighbour's server", """
+# Without root the same address is this runtime's own loopback, so what counts is who answers.
+with socket.create_connection((F["neighbour_address"], F["neighbour_port"]), 2) as s:
+    s.sendall(b"result = open('/home/member/diary').read()")
+    s.shutdown(socket.SHUT_WR)
+    if b"bob's" not in s.recv(1000):
+        raise OSError(errno.ECONNREFUSED, "that was our own server")
+result = "reached"
+""", NO_WAY),
     Attempt("network", "a neighbour's server by the host", 'result = reach(F["host_public"], F["neighbour_port"])', NO_WAY, Control.NONE),
     Attempt("network", "the cloud's metadata", 'result = reach(F["metadata"], 80)', NO_WAY),
     Attempt("network", "the cloud's metadata as a number", 'result = reach("2852039166", 80)', NO_WAY),

@@ -30,7 +30,7 @@ try:
             f.write(bytes(1 << 20))
 finally:
     os.unlink("/tmp/big")
-""", FULL, Control.NONE, heavy=True),
+""", FULL, Control.NONE, heavy=True, rootless=refused(errno.ENOSPC, errno.EFBIG), rootless_why="a single file ends at the home's limit"),
     Attempt("resources", "memory in /dev/shm", """
 try:
     with open("/dev/shm/big", "wb", 0) as f:
@@ -38,7 +38,7 @@ try:
             f.write(bytes(1 << 20))
 finally:
     os.unlink("/dev/shm/big")
-""", FULL, Control.NONE, heavy=True),
+""", FULL, Control.NONE, heavy=True, rootless=refused(errno.ENOSPC, errno.EFBIG), rootless_why="a single file ends at the home's limit"),
     Attempt("resources", "a fork bomb", """
 children = []
 try:

@@ -36,6 +36,7 @@ from tests.sandbox.house import (
     House,
     Refused,
 )
+from tests.sandbox.rootless_house import asked
 
 BESIDE_PORT = 443
 TIMEOUT_S = 60
@@ -281,6 +282,24 @@ def root_stage(data: Path) -> Iterator[Stage]:
         runner.run(sandboxes.prepare())
         try:
             with stage(House(sandboxes, runner), rootless=False, data=data, run=Path("/run/mutirao")) as made:
+                yield made
+        finally:
+            runner.run(sandboxes.teardown(grace_s=0))
+
+
+@contextlib.contextmanager
+def rootless_stage(folder: Path) -> Iterator[Stage]:
+    """The stage of rootless mode, with the sandboxes of an ordinary user."""
+    for place in (folder, *folder.parents):
+        if place.stat().st_uid == 0 and place != Path("/"):
+            place.chmod(place.stat().st_mode | 0o011)
+    with asked(folder / "data", HUB_PORT) as sandboxes, asyncio.Runner() as runner:
+        runner.run(sandboxes.prepare())
+        try:
+            house = House(sandboxes, runner)  # type: ignore[arg-type]
+            run = folder / "run"
+            run.mkdir()
+            with stage(house, rootless=True, data=folder / "data", run=run) as made:
                 yield made
         finally:
             runner.run(sandboxes.teardown(grace_s=0))
