@@ -241,7 +241,7 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         """What every part may know of our own environment."""
-        keep = ("PATH", "LANG", "PYTHONPATH", "MUTIRAO_HOME", "MUTIRAO_LOG_LEVEL", "TZ")
+        keep = ("PATH", "LANG", "PYTHONPATH", "MUTIRAO_HOME", "MUTIRAO_SHARED", "MUTIRAO_LOG_LEVEL", "TZ")
         return {key: os.environ[key] for key in keep if key in os.environ} | {"HOME": "/nonexistent"}
 
     async def _start(self, place: Place) -> None:

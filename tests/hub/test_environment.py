@@ -107,6 +107,19 @@ def test_a_plain_one_has_nothing_of_ours(data: Path) -> None:
     assert not (plain.path / "bin" / "mutirao-start").exists()
 
 
+def test_what_root_built_serves_others_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUTIRAO_HOME", str(tmp_path / "mine"))
+    mine = environment.find("base", tmp_path).path
+    built = tmp_path / "root" / "envs" / mine.name
+    built.mkdir(parents=True)
+    monkeypatch.setenv("MUTIRAO_SHARED", str(tmp_path / "root"))
+    assert environment.find("base", tmp_path).path == mine, "half built is not built"
+    (built / ".ready").touch()
+    assert environment.find("base", tmp_path).path == built
+    mine.mkdir(parents=True)
+    assert environment.find("base", tmp_path).path == mine
+
+
 def test_one_that_was_interrupted_is_built_again_from_nothing(data: Path) -> None:
     base = environment.find("base", data)
     (base.path / "lib").mkdir(parents=True)

@@ -1,7 +1,9 @@
 """The battery against a real runtime: no attempt gets past the walls, and nobody else notices."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,14 @@ def stage(outside: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def test_the_walls_hold(attempt: Attempt, stage: Stage) -> None:
     row = stage.perform(attempt)
     assert row.held, f"{attempt.name}: {row.inside}; {'; '.join(row.notes)}"
+
+
+def test_the_threat_model_names_tests_that_are_there() -> None:
+    text = Path("docs/why/threat-model.md").read_text()
+    named = set(re.findall(r"`(tests/[\w/.]+)`", text))
+    assert len(named) > 10
+    assert [name for name in named if not Path(name).exists()] == []
+    assert {attempt.category for attempt in ATTEMPTS} <= set(re.findall(r"\w+", text))
 
 
 def test_the_battery_is_whole() -> None:

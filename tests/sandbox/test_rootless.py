@@ -46,13 +46,28 @@ def test_everything_belongs_to_the_ordinary_user(ada: Guest, rootless: House) ->
     assert ada("import os; result = [os.getuid(), os.getgid(), os.getgroups()]") == [1000, 1000, []]
 
 
-def test_the_outside_and_the_hub_can_be_reached(ada: Guest) -> None:
+def test_the_outside_can_be_reached_where_it_may(ada: Guest) -> None:
     assert ada.connects(OUTSIDE, 443).startswith("hello")
     assert ada.connects(OUTSIDE, 22).startswith("ConnectionRefusedError")
+
+
+def test_the_hub_hears_whose_runtime_asks(ada: Guest, rootless: House) -> None:
+    """Each comes from its own address, as with root."""
+    other = rootless.start("gil")
     with socket.create_server(("127.0.0.1", HUB_PORT)) as hub:
-        ada(f"import socket; socket.create_connection(('127.0.0.1', {HUB_PORT}), 3).close()")
-        hub.settimeout(3)
-        hub.accept()[0].close()
+        hub.settimeout(5)
+        for guest in (ada, other):
+            guest(
+                f"import socket; s = socket.create_connection(('127.0.0.1', {HUB_PORT}), 3); s.sendall(b'question'); "
+                "__builtins__['asked'] = s"
+            )
+            connection, peer = hub.accept()
+            with connection:
+                assert peer[0] == guest.running.address
+                assert connection.recv(100) == b"question"
+                connection.sendall(b"answer")
+            assert guest("result = asked.recv(100).decode(); asked.close()") == "answer"
+    rootless.run(rootless.sandboxes.stop(other.running, 0))
 
 
 def test_stopping_leaves_nothing(rootless: House) -> None:
@@ -87,6 +102,10 @@ def test_a_runtime_outlives_the_process_that_started_it(tmp_path: Path) -> None:
             assert runner.run(after.recover()) == (guest.running,)
             runner.run(after.prepare())
             assert guest.answers()
+            with socket.create_server(("127.0.0.1", HUB_PORT)) as hub:
+                hub.settimeout(5)
+                guest(f"import socket; socket.create_connection(('127.0.0.1', {HUB_PORT}), 3).close()")
+                hub.accept()[0].close()
             eater = "b = []\nwhile True: b.append(bytearray(b'x' * (1 << 20)))"
             found = guest(
                 f"import subprocess, sys; result = subprocess.run([sys.executable, '-c', {eater!r}], stderr=-3).returncode"

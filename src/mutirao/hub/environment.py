@@ -66,7 +66,11 @@ def find(name: str, data: Path) -> Environment:
     for folder in (data / "environments", shipped_locks()):
         lock = folder / f"{name}.txt"
         if NAME.fullmatch(name) and lock.is_file():
-            return Environment(name, lock, home() / "envs" / f"{name}-{_key(lock)}")
+            folder_name = f"{name}-{_key(lock)}"
+            ours = home() / "envs" / folder_name
+            # What root built (`sudo ./run prepare`) everybody else uses as it is.
+            theirs = Path(os.environ.get("MUTIRAO_SHARED", ours)) / "envs" / folder_name
+            return Environment(name, lock, theirs if not ours.exists() and (theirs / ".ready").exists() else ours)
     raise ConfigError(f"There is no environment called {name!r}: have {', '.join(names(data))}.")
 
 

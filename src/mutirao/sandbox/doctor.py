@@ -1,7 +1,7 @@
 """What this machine can do for sandboxes, and what to do about each lack.
 
 Every check stands alone, changes nothing that outlives it, and turns whatever goes wrong into a line of its own, on any
-machine and for any user.
+machine and for any user. One who is not root is told about rootless mode, see `doctor_rootless`.
 """
 
 import os
@@ -59,6 +59,12 @@ def examine(data: Path = Path("/var/lib/mutirao"), uid: int = 200_000) -> tuple[
         ("BPF", _bpf),
         ("GPU", _gpu),
     )
+    if os.geteuid() != 0:
+        from mutirao.sandbox import doctor_rootless
+
+        roots = {"root", "programs", "bubblewrap", "control groups", "network", "nftables", "address translation"}
+        roots |= {"other firewalls", "forwarding", "homes"}
+        looks = (*doctor_rootless.looks(), *(look for look in looks if look[0] not in roots))
     checks = []
     for name, look in looks:
         try:
@@ -74,9 +80,7 @@ def _python() -> Check:
 
 
 def _root() -> Check:
-    if os.geteuid() == 0:
-        return Check("root", State.OK, "this is root")
-    return Check("root", State.LACK, f"this is uid {os.geteuid()}", "Start with sudo: only root can build walls.")
+    return Check("root", State.OK, "this is root")
 
 
 def _programs() -> Check:
@@ -94,8 +98,6 @@ def _bubblewrap(uid: int) -> Check:
     version = _say("bwrap", "--version").split()[-1]
     if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < (0, 8):
         return Check("bubblewrap", State.LACK, version, "Install bubblewrap 0.8 or newer (it has --disable-userns).")
-    if os.geteuid() != 0:
-        return Check("bubblewrap", State.NOTE, f"{version}; user namespaces not tried", "Run the doctor with sudo.")
     try:
         machine.need_user_namespaces(uid)
     except SandboxError as error:
@@ -112,7 +114,7 @@ def _control_groups() -> Check:
     kill = "cgroup.kill by v2" if trees.v2 else "killed one by one"
     found = f"{', '.join(places)}; {kill}"
     for root in trees.roots():
-        if os.geteuid() == 0 and not _writable(root):
+        if not _writable(root):
             do = "Run outside a container, or give it its own writable cgroup tree."
             return Check("control groups", State.LACK, f"{root} is read-only", do)
     return Check("control groups", State.OK, found)
@@ -137,8 +139,6 @@ def _seccomp() -> Check:
 
 
 def _network() -> Check:
-    if os.geteuid() != 0:
-        return Check("network", State.NOTE, "veth pairs not tried", "Run the doctor with sudo.")
     try:
         network.try_out()
     except Exception as error:
@@ -177,8 +177,6 @@ def _nat() -> Check:
 
 
 def _try_rules(name: str, rules: str, state: State, do: str) -> Check:
-    if os.geteuid() != 0:
-        return Check(name, State.NOTE, "not tried", "Run the doctor with sudo.")
     try:
         firewall.nft(rules)
     except SandboxError as error:
@@ -187,8 +185,8 @@ def _try_rules(name: str, rules: str, state: State, do: str) -> Check:
 
 
 def _other_firewalls() -> Check:
-    if os.geteuid() != 0 or _which("nft") is None:
-        return Check("other firewalls", State.NOTE, "not examined", "Run the doctor with sudo.")
+    if _which("nft") is None:
+        return Check("other firewalls", State.NOTE, "not examined", "Install nftables.")
     chains = firewall.nft("", "list", "chains").splitlines()
     closed = [line for line in chains if "hook forward" in line and "policy drop" in line]
     if closed:
@@ -203,7 +201,7 @@ def _forwarding() -> Check:
     if firewall.FORWARD.read_text().strip() != "0":
         return Check("forwarding", State.OK, "on")
     found = "off; the service turns it on while it runs and routes for nobody but runtimes"
-    if os.geteuid() == 0 and not os.access(firewall.FORWARD, os.W_OK):
+    if not os.access(firewall.FORWARD, os.W_OK):
         return Check("forwarding", State.LACK, "off, and read-only here", "Set net.ipv4.ip_forward=1 on the machine.")
     return Check("forwarding", State.OK, found)
 

@@ -1,10 +1,10 @@
 """A runtime's network without root: a namespace that an unprivileged user owns, joined to the host by pasta.
 
 pasta (Debian: passt) is a process of the service's user that carries connections from the namespace to sockets of the
-host. Its usual doors to the host's loopback are shut; two are opened on purpose: the server's port, which the host
-reaches on a loopback address that is the runtime's alone, and the hub's port, which the runtime finds on its own
-127.0.0.1. What may leave is judged by nftables inside the namespace, loaded before pasta starts. The rules belong to
-the namespace's owner, the member runs in a user namespace below it and has no rights over them.
+host. Its usual doors to the host's loopback are shut; one is opened on purpose, from outside: the server's port, which
+the host reaches on a loopback address that is the runtime's alone. What may leave is judged by nftables inside the
+namespace, loaded before pasta starts. The rules belong to the namespace's owner; the member runs in a user namespace
+below it and has no rights over them.
 
 Source: passt(1) of 2023-03, which Debian 12 has; newer ones know the same options.
 """
@@ -153,18 +153,15 @@ def filtered(holder: Holder) -> bool:
     return subprocess.run(words, capture_output=True, check=False, env=ROOT_ENV).returncode == 0
 
 
-def connect(
-    holder: Holder, address: str, port: int, hub_ports: tuple[int, ...], log: Path
-) -> "subprocess.Popen[bytes]":
+def connect(holder: Holder, address: str, port: int, log: Path) -> "subprocess.Popen[bytes]":
     """Start pasta for these namespaces; returns when the host can reach the server's port at `address`."""
-    doors = ",".join(map(str, hub_ports)) or "none"
     with log.open("ab") as output:
         process = subprocess.Popen(
             [
                 *("pasta", "--foreground", "--quiet", "--ipv4-only", "--config-net", "--no-map-gw"),
                 *("--no-dhcp", "--no-dhcpv6", "--no-ndp", "--no-ra", "--interface", _way_out(), "--ns-ifname", "eth0"),
                 *("--address", INSIDE, "--netmask", str(BITS), "--gateway", GATEWAY),
-                *("--tcp-ports", f"{address}/{port}", "--udp-ports", "none", "--tcp-ns", doors, "--udp-ns", "none"),
+                *("--tcp-ports", f"{address}/{port}", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none"),
                 *("--netns", holder.netns, "--userns", f"/proc/{holder.pid}/ns/user"),
             ],
             stdin=subprocess.DEVNULL,

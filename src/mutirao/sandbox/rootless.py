@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mutirao.errors import SandboxError
 from mutirao.sandbox import firewall, launch, meter, network, pasta, place, processes, profile, seccomp
+from mutirao.sandbox.doors import Doors
 from mutirao.sandbox.meter import Meter
 from mutirao.sandbox.pasta import Holder
 from mutirao.sandbox.records import Record, Records
@@ -70,6 +71,7 @@ class RootlessSandboxes:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._others: list[subprocess.Popen[bytes]] = []
         self._meters: dict[str, Meter] = {}
+        self._doors = Doors()
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._watch: threading.Thread | None = None
@@ -77,7 +79,7 @@ class RootlessSandboxes:
 
     @property
     def hub_address(self) -> str:
-        """Where runtimes find the hub: their own loopback, on which pasta keeps a door to the host's."""
+        """Where runtimes find the hub: their own loopback, on which we keep a door to the host's."""
         return "127.0.0.1"
 
     async def prepare(self) -> None:
@@ -118,6 +120,10 @@ class RootlessSandboxes:
         """Stop every runtime: no process, namespace or file of ours is left but the homes."""
         await self._threads.settle()
         await self._threads.run(lambda: self._teardown(grace_s))
+
+    def knows(self, member: str) -> bool:
+        """Whether the member ever had a home here."""
+        return (self._data / "homes" / slug(member)).is_dir()
 
     def events(self, running: Running) -> Events:
         """What was counted for this runtime since this process watches it."""
@@ -191,6 +197,9 @@ class RootlessSandboxes:
                 survivors.append(running)
                 allowed = meter.allowance(kept[0], Path(record.walls.home), record.spec.limits)
                 self._meters[running.id] = Meter(running, record.spec.limits, kept[0], allowed)
+                # A door that can't be opened, because the member took its port, is the member's own trouble.
+                with contextlib.suppress(SandboxError):
+                    self._doors.open(running.id, kept[0], record.walls.address, self._hub_ports)
             else:
                 self._kill(record.walls, running)
                 self._clear(record.walls)
@@ -211,6 +220,7 @@ class RootlessSandboxes:
         self._end.set()
         if self._watch:
             self._watch.join()
+        self._doors.end()
         for process in (*self._started.values(), *self._others):
             process.poll()
         shutil.rmtree(self._run, ignore_errors=True)
@@ -236,6 +246,7 @@ class RootlessSandboxes:
             self._records.write(Record(walls, spec))
             self._load(walls.id, spec, holder, pasta.own_addresses())
             self._connect(walls, holder)
+            self._doors.open(walls.id, holder, walls.address, self._hub_ports)
             resolvers = spec.network.dns_servers or firewall.host_resolvers() if spec.network.dns else ()
             profile.write_etc(directory / "etc", pasta.INSIDE, tuple(resolvers), spec.read_only)
             return walls
@@ -272,7 +283,7 @@ class RootlessSandboxes:
 
     def _connect(self, walls: Walls, holder: Holder) -> None:
         directory = self._place(walls.id)
-        carrier = pasta.connect(holder, walls.address, walls.port, self._hub_ports, directory / "pasta.log")
+        carrier = pasta.connect(holder, walls.address, walls.port, directory / "pasta.log")
         self._others.append(carrier)
         found = processes.stat(carrier.pid)
         _write(directory / "pasta", to_json(Holder(carrier.pid, found.start_time if found else 0)))
@@ -343,6 +354,7 @@ class RootlessSandboxes:
     def _clear(self, walls: Walls) -> None:
         """Take the walls down; parts that are gone are fine."""
         self._meters.pop(walls.id, None)
+        self._doors.close(walls.id)
         directory = self._place(walls.id)
         self._end_network(directory)
         shutil.rmtree(directory, ignore_errors=True)

@@ -127,6 +127,10 @@ class Sandboxes:
         await self._threads.settle()
         await self._threads.run(lambda: self._teardown(grace_s))
 
+    def knows(self, member: str) -> bool:
+        """Whether the member ever had a home here."""
+        return member in self._uids.all()
+
     def events(self, running: Running) -> Events:
         """What the kernel counted for this runtime: processes killed for memory, forks refused and so on."""
         self._make_kernels_expendable(running)

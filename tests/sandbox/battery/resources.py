@@ -10,12 +10,12 @@ RESOURCES = (
     Attempt("resources", "a memory bomb", """
 eat = "b = []\\nwhile True: b.append(bytearray(b'x' * (1 << 20)))"
 result = subprocess.run([sys.executable, "-c", eat], stderr=subprocess.DEVNULL).returncode
-""", gives(-9), Control.NONE, heavy=True, rootless=gives(-9, 1), rootless_why="memory is looked at twice a second, not enforced by the kernel"),
+""", gives(-9), Control.NONE, heavy=True, rootless=gives(-9, 1), rootless_why="memory is looked at four times a second, not enforced by the kernel"),
     Attempt("resources", "a memory bomb in pieces", """
 eat = "b = []\\nwhile True: b.append(bytearray(b'x' * (1 << 20)))"
 parts = [subprocess.Popen([sys.executable, "-c", eat], stderr=subprocess.DEVNULL) for _ in range(4)]
 result = sorted({part.wait() for part in parts})
-""", gives([-9]), Control.NONE, heavy=True, rootless=gives([-9], [-9, 1], [1]), rootless_why="memory is looked at twice a second"),
+""", gives([-9]), Control.NONE, heavy=True, rootless=gives([-9], [-9, 1], [1]), rootless_why="memory is looked at four times a second"),
     Attempt("resources", "memory in a nameless file", """
 def fill():
     f = open(os.memfd_create("x"), "wb", 0)
