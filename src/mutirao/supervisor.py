@@ -26,20 +26,15 @@ from mutirao.hub import environment
 from mutirao.hub.invite import Invites
 from mutirao.hub.place import Place
 from mutirao.hub.spawner import open_sandboxes
-from mutirao.origins import is_loopback
 from mutirao.part import Keeper, Part, PartError
+from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.sandboxes import Sandboxes
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
-MEND_S = 60
-NO_ORIGINS = (
-    "service.host is {host} and members come by {public_url}, but service.subdomain_host is not set: pages that one "
-    "member's runtime serves would share an origin with the hub and with every other member, and could act as whoever "
-    "opens them. Set service.subdomain_host to https://HOST (with wildcard DNS for *.HOST), use --host 127.0.0.1, or, "
-    "where all members trust one another, set service.shared_origin_accepted = true."
-)
+LOOK_S = 10
+"""How often a renewed certificate is looked for; the packet filter is mended every sixth time."""
 
 
 def service_uid(settings: Settings) -> int:
@@ -92,10 +87,14 @@ class Supervisor:
 
     async def _wait(self, sandboxes: Sandboxes) -> None:
         """Wait for the end; until then mend the packet filter, which somebody's restart of nftables may flush."""
+        looks = 0
         while not self.end.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.end.wait(), MEND_S)
+                await asyncio.wait_for(self.end.wait(), LOOK_S)
             await self._renew()
+            looks += 1
+            if looks % 6:
+                continue
             try:
                 await sandboxes.mend()
             except SandboxError as error:
@@ -129,10 +128,9 @@ class Supervisor:
                 f"service.host is {service.host}, but the demo's one shared password is for loopback only: "
                 "leave out --demo, or use --host 127.0.0.1."
             )
-        if not self.settings.local_only and not service.subdomain_host and not service.shared_origin_accepted:
-            raise ConfigError(NO_ORIGINS.format(host=service.host, public_url=self.settings.public_url))
-        if not is_loopback(service.host) and not self.settings.tls.cert and not self.settings.tls.behind_proxy:
-            log.warning("listening on %s without TLS: give [tls] cert and key, or behind_proxy", service.host)
+        need_origins(self.settings)
+        if said := unencrypted(self.settings):
+            log.warning("members come by %s: %s", self.settings.public_url, said)
         if self.settings.tls.cert:
             Certificate.of(self.settings).check()
         family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
