@@ -71,7 +71,8 @@ def test_no_answer_of_the_hub_can_be_framed_or_runs_inline_scripts(visit: Visit,
         policy = answer.header("content-security-policy")
         assert "frame-ancestors 'none'" in policy
         assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
+        allowed = " 'unsafe-inline'" if path == "/hub/admin" else ""
+        assert "unsafe" not in policy.replace(f"style-src 'self'{allowed};", "")
         assert answer.header("x-frame-options") == "DENY"
         assert answer.header("x-content-type-options") == "nosniff"
         assert answer.header("referrer-policy") == "same-origin"
@@ -107,14 +108,7 @@ def test_a_members_own_server_can_not_be_framed_either(visit: Visit) -> None:
 
 
 def test_every_cookie_is_secure_and_kept_from_scripts_where_it_can_be(visit: Visit) -> None:
-    page = visit.context.new_page()
     set_cookies: list[str] = []
-    page.on(
-        "response",
-        lambda answer: set_cookies.extend(
-            h["value"] for h in answer.headers_array() if h["name"].lower() == "set-cookie"
-        ),
-    )
     with person(visit.context.browser) as context:  # type: ignore[arg-type]
         fresh = context.new_page()
         fresh.on(
@@ -126,8 +120,7 @@ def test_every_cookie_is_secure_and_kept_from_scripts_where_it_can_be(visit: Vis
         log_in(fresh, visit.hub, "bia", PASSWORD)
         fresh.goto(f"{visit.pages}/services/mutirao/me?lang=pt-BR")
         start(fresh, visit.hub)
-    page.close()
-    given = {cookie.partition("=")[0]: cookie for cookie in set_cookies if "Max-Age=0" not in cookie}
+    given = {cookie.partition("=")[0]: cookie for cookie in set_cookies if not re.match(r'[^=]+=(""|;)', cookie)}
 
     assert {"__Host-jupyterhub-hub-login", "__Host-mutirao-session", "__Host-jupyterhub-user-bia"} <= set(given)
     for name, cookie in given.items():
@@ -302,7 +295,7 @@ def test_a_members_token_does_what_its_scopes_say_and_no_more(visit: Visit) -> N
         """async () => {
         const answer = await fetch("/hub/api/users/bia/tokens", {
           method: "POST",
-          headers: { "X-XSRFToken": window.jhdata.xsrf_token },
+          headers: { "X-XSRFToken": window.jhdata.xsrf_token, "Content-Type": "application/json" },
           body: JSON.stringify({ scopes: ["read:users:name!user"], note: "narrow" }),
         });
         const made = await answer.json();

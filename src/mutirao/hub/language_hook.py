@@ -92,7 +92,7 @@ def hub_frame(context: Context) -> Frame:
 def csp_nonce(context: Context) -> str:
     """What this page's scripts carry, so that the browser runs them and no others."""
     handler = handler_of(context)
-    return headers.nonce_of(handler, HubLanguage.origins) if handler is not None else ""
+    return headers.nonce_of(handler, HubLanguage.origins, context.name or "") if handler is not None else ""
 
 
 class HubLanguage(Extension):

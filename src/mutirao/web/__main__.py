@@ -4,7 +4,8 @@ From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_B
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
 (JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
-(where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas) and MUTIRAO_HSTS_S.
+(where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas) and
+MUTIRAO_HSTS_S.
 """
 
 import os
