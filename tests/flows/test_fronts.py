@@ -144,10 +144,8 @@ async def test_great_bodies_and_messages_pass(front: Front) -> None:
                 size += len(chunk)
         assert size == GREAT_BYTES
         async with bia.kernel() as kernel:
-            ran = await kernel.run(f"len({'x' * 20_000_000!r})", timeout_s=120)
-            assert ran.text == "20000000"
-            ran = await kernel.run("from IPython.display import display; display({'text/plain': 'y' * 50_000_000}, raw=True)", timeout_s=120)  # fmt: skip
-            assert len(ran.text) == 50_000_000
+            ran = await kernel.run("from IPython.display import display; display({'text/plain': 'y' * 90_000_000}, raw=True)", timeout_s=120)  # fmt: skip
+            assert len(ran.text) == 90_000_000
         await bia.stop()
 
 
@@ -182,7 +180,7 @@ async def test_who_asks_is_what_the_front_saw_and_not_what_the_client_claims(fro
     assert "evil" not in str(answer.headers)
     assert "Secure" in answer.header("set-cookie")
     log = (front.service.data / "logs" / "hub.log").read_text()
-    assert "198.51.100.77" not in log
+    assert "198.51.100.7" not in log
 
 
 async def test_http_leads_to_https(front: Front) -> None:

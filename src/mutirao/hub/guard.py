@@ -16,6 +16,7 @@ from mutirao.cases import adoption
 from mutirao.errors import ConfigError
 from mutirao.hub import actor_api
 from mutirao.hub.proxy import Guarded
+from mutirao.hub.traefik import Prefixing
 from mutirao.origins import Origins, origins
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
@@ -142,7 +143,8 @@ def guarded_class(proxy_class: Any) -> type:
         raise ConfigError(f"c.JupyterHub.proxy_class is {proxy_class!r}: must be a JupyterHub proxy class.")
     if issubclass(proxy_class, Guarded):
         return proxy_class
-    return type(f"Guarded{proxy_class.__name__}", (Guarded, proxy_class), {})
+    needed = (Prefixing,) if hasattr(proxy_class, "_dynamic_config_for_route") else ()
+    return type(f"Guarded{proxy_class.__name__}", (Guarded, *needed, proxy_class), {})
 
 
 def prepare_store(url: str, version: int) -> None:
