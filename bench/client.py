@@ -227,7 +227,7 @@ class Member:
         number = number or await self.new_kernel()
         url = self.server / f"api/kernels/{number}/channels" % {"session_id": uuid.uuid4().hex}
         async with self.http.ws_connect(
-            url, protocols=protocols, max_msg_size=0, headers={"Origin": str(self.hub.origin())}
+            url, protocols=protocols, max_msg_size=0, headers={"Origin": str(self.server.origin())}
         ) as socket:
             kernel = Kernel(socket)
             await kernel.ready()

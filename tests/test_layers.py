@@ -15,7 +15,7 @@ LAYERS = (
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},
-    {"hub", "gate", "watch", "web", "reference", "part", "scan", "certificate"},
+    {"hub", "gate", "watch", "web", "reference", "part", "scan", "certificate", "reach"},
     {"supervisor", "cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

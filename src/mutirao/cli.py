@@ -77,6 +77,8 @@ def config_check(options: argparse.Namespace) -> None:
     """Say whether the settings are right, and whether what they name is there."""
     from traitlets.utils.importstring import import_item
 
+    from mutirao import reach
+    from mutirao.certificate import Certificate
     from mutirao.hub import environment
     from mutirao.policy.version import load_versions
 
@@ -86,6 +88,9 @@ def config_check(options: argparse.Namespace) -> None:
     if settings.policy.version not in load_versions():
         raise ConfigError(f"policy.version is {settings.policy.version}: have {sorted(load_versions())}.")
     settings.login.resolved_options()
+    reach.need_origins(settings)
+    if settings.tls.cert:
+        Certificate.of(settings).check()
     if settings.login.class_name:
         try:
             import_item(settings.login.class_name)
@@ -101,10 +106,12 @@ def config_reference(_options: argparse.Namespace) -> None:
 
 def doctor(options: argparse.Namespace) -> None:
     """Print what this machine can do, and what to do about each lack."""
+    from mutirao import reach
     from mutirao.sandbox.doctor import examine
 
     marks = {"ok": "ok  ", "lack": "LACK", "note": "note"}
-    checks = examine(_settings(options).service.data)
+    settings = _settings(options)
+    checks = (*examine(settings.service.data), *reach.examine(settings))
     for check in checks:
         print(f"{marks[check.state]}  {check.name}: {check.found}")
         if check.do:

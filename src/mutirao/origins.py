@@ -74,8 +74,11 @@ class Origins:
         return f"{parts.scheme}://*.{self.domain}{port}"
 
 
-def origins(subdomain_host: str, public_url: str = "") -> Origins:
-    """The origins of a hub with this `subdomain_host` ("" for none) and the address that members type."""
+def origins(subdomain_host: str, public_url: str = "", pages_host: str = "") -> Origins:
+    """The origins of a hub with this `subdomain_host` ("" for none) and the address that members type.
+
+    `pages_host` is for hubs with another rule for the hosts of services.
+    """
     if not subdomain_host:
         parts = urlsplit(public_url)
         origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
@@ -83,7 +86,8 @@ def origins(subdomain_host: str, public_url: str = "") -> Origins:
     parts = urlsplit(subdomain_host)
     domain = parts.hostname or ""
     port = f":{parts.port}" if parts.port else ""
-    return Origins(f"{parts.scheme}://{domain}{port}", f"{parts.scheme}://{SERVICE_LABEL}.{domain}{port}", domain)
+    pages = pages_host or f"{SERVICE_LABEL}.{domain}"
+    return Origins(f"{parts.scheme}://{domain}{port}", f"{parts.scheme}://{pages}{port}", domain)
 
 
 def subdomain(name: str, domain: str, kind: str) -> str:

@@ -27,20 +27,15 @@ from mutirao.errors import ConfigError, MutiraoError, SandboxError
 from mutirao.hub import environment
 from mutirao.hub.broker import Charge, open_sandboxes, socket_path
 from mutirao.hub.place import Place
-from mutirao.origins import is_loopback
 from mutirao.part import EX_CONFIG, Keeper, Part, PartError
+from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.client import BrokerAway, Client
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
-RENEW_S = 60
-NO_ORIGINS = (
-    "service.host is {host} and members come by {public_url}, but service.subdomain_host is not set: pages that one "
-    "member's runtime serves would share an origin with the hub and with every other member, and could act as whoever "
-    "opens them. Set service.subdomain_host to https://HOST (with wildcard DNS for *.HOST), use --host 127.0.0.1, or, "
-    "where all members trust one another, set service.shared_origin_accepted = true."
-)
+LOOK_S = 10
+"""How often a renewed certificate is looked for."""
 
 
 class Supervisor:
@@ -93,7 +88,7 @@ class Supervisor:
         """Wait for the end; until then look now and then for a renewed certificate."""
         while not self.end.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.end.wait(), RENEW_S)
+                await asyncio.wait_for(self.end.wait(), LOOK_S)
             await self._renew()
 
     async def _renew(self) -> None:
@@ -124,10 +119,9 @@ class Supervisor:
                 f"service.host is {service.host}, but the demo's one shared password is for loopback only: "
                 "leave out --demo, or use --host 127.0.0.1."
             )
-        if not self.settings.local_only and not service.subdomain_host and not service.shared_origin_accepted:
-            raise ConfigError(NO_ORIGINS.format(host=service.host, public_url=self.settings.public_url))
-        if not is_loopback(service.host) and not self.settings.tls.cert and not self.settings.tls.behind_proxy:
-            log.warning("listening on %s without TLS: give [tls] cert and key, or behind_proxy", service.host)
+        need_origins(self.settings)
+        if said := unencrypted(self.settings):
+            log.warning("members come by %s: %s", self.settings.public_url, said)
         if self.settings.tls.cert:
             Certificate.of(self.settings).check()
         family = socket.AF_INET6 if ":" in service.host else socket.AF_INET

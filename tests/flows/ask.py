@@ -42,14 +42,13 @@ def ask(
     """One request to loopback for this URL's host, with the cookies that the browser would send; no redirects."""
     parts = urlsplit(url)
     port = port or parts.port or (443 if parts.scheme == "https" else 80)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.connect()
     if parts.scheme == "https":
         unchecked = ssl.create_default_context()
         unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            "127.0.0.1", port, timeout=60, context=unchecked
-        )
-    else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        # The name goes along (SNI): a front may have certificates for its own names only.
+        connection.sock = unchecked.wrap_socket(connection.sock, server_hostname=parts.hostname)
     sent = {"Host": parts.netloc, **headers}
     if context is not None:
         cookies = "; ".join(f"{cookie['name']}={cookie['value']}" for cookie in context.cookies(url))

@@ -11,9 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def make(folder: Path, *hosts: str, days: int = 30, old_days: int = 1) -> tuple[Path, Path]:
-    """Write cert.pem and key.pem for these hosts; valid from `old_days` ago until `days` from now."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def make(folder: Path, *hosts: str, days: int = 30, old_days: int = 1, reuse: bool = False) -> tuple[Path, Path]:
+    """Write cert.pem and key.pem for these hosts; valid from `old_days` ago until `days` from now.
+
+    `reuse` keeps the key that lies there, as a renewal may.
+    """
+    if reuse:
+        held = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+        assert isinstance(held, ec.EllipticCurvePrivateKey)
+        key = held
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0] if hosts else "nobody.test")])
     now = datetime.now(UTC)
     builder = (

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -16,6 +17,7 @@ import pytest
 from bench.client import Kernel, Member
 from bench.stock import plain_environment
 
+from tests.flows.apart import MemberApart
 from tests.flows.service import ROOT, free_port
 
 PASSWORD = "a stock password"
@@ -32,10 +34,32 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path)
 
 
+@dataclass(frozen=True)
+class Flavour:
+    """A hub that stands already: its interpreter, and the command of its members' servers."""
+
+    python: str
+    server: str
+
+    @classmethod
+    def of(cls, major: int) -> "Flavour":
+        """JupyterHub 6 as we are locked to, or 5 with real-time collaboration and execution on the server."""
+        if major == 6:
+            return cls(sys.executable, f"{plain_environment()}/bin/jupyterhub-singleuser")
+        place = os.environ.get("MUTIRAO_HUB5", "")
+        if not place:
+            pytest.skip("MUTIRAO_HUB5 names no environment: ./run test sets it up")
+        return cls(f"{place}/bin/python", f"{place}/bin/jupyterhub-singleuser")
+
+
 @asynccontextmanager
-async def guarded_hub(extra: str = "", prefix: str = "/", arguments: str = "") -> AsyncIterator[str]:
-    """A stock hub with one line of ours at its end; its address."""
+async def guarded_hub(
+    extra: str = "", prefix: str = "/", arguments: str = "", *, major: int = 6, host: str = "127.0.0.1"
+) -> AsyncIterator[str]:
+    """A stock hub with one line of ours at its end; its address. `PORT` in `extra` is where it listens."""
     ports = [free_port() for _ in range(5)]
+    flavour = Flavour.of(major)
+    extra = extra.replace("PORT", str(ports[0]))
     with folder() as data:
         config = data / "jupyterhub_config.py"
         config.write_text(
@@ -55,7 +79,7 @@ c.SharedPasswordAuthenticator.user_password = {PASSWORD!r}
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = "{data}/homes/{{username}}"
-c.Spawner.cmd = ["{plain_environment()}/bin/jupyterhub-singleuser"]
+c.Spawner.cmd = ["{flavour.server}"]
 c.Spawner.args = ["--allow-root"]
 c.Spawner.env_keep = ["PATH", "LANG"]
 c.JupyterHub.cleanup_servers = True
@@ -64,16 +88,18 @@ import mutirao
 mutirao.guard(c, database="sqlite:///{data}/mutirao.sqlite", gate_url="http://127.0.0.1:{ports[3]}", pages_url="http://127.0.0.1:{ports[4]}", {arguments})
 """
         )
-        env = os.environ | {"PYTHONPATH": os.environ.get("MUTIRAO_APP", str(ROOT / "src"))}
+        app = os.environ.get("MUTIRAO_APP", str(ROOT / "src"))
+        env = os.environ | {"PYTHONPATH": f"{app}:{ROOT}"}
         with (data / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "jupyterhub", "--config", str(config), env=env, cwd=data, stdout=log, stderr=log
+                flavour.python, "-m", "jupyterhub", "--config", str(config), env=env, cwd=data, stdout=log, stderr=log
             )
-        url = f"http://127.0.0.1:{ports[0]}{prefix}"
+        local = f"http://127.0.0.1:{ports[0]}{prefix}"
         try:
-            await answers(f"{url}hub/health", process, data / "log")
-            await answers(f"{url}services/mutirao/healthz", process, data / "log")
-            yield url
+            await answers(f"{local}hub/health", process, data / "log", host)
+            services = re.search(r"# pages on (\S+)", extra)
+            await answers(f"{local}services/mutirao/healthz", process, data / "log", services[1] if services else host)
+            yield f"http://{host}:{ports[0]}{prefix}"
         except BaseException:
             print((data / "log").read_text()[-6000:])
             raise
@@ -83,8 +109,8 @@ mutirao.guard(c, database="sqlite:///{data}/mutirao.sqlite", gate_url="http://12
             await asyncio.wait_for(process.wait(), 60)
 
 
-async def answers(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with aiohttp.ClientSession() as session:
+async def answers(url: str, process: asyncio.subprocess.Process, log: Path, host: str) -> None:
+    async with aiohttp.ClientSession(headers={"Host": host}) as session:
         for _ in range(600):
             assert process.returncode is None, log.read_text()[-4000:]
             try:
@@ -121,15 +147,27 @@ async def refused_case(kernel: Kernel) -> tuple[str, str]:
     return found[2], found[1]
 
 
+SYSTEMD_LIKE = 'c.JupyterHub.spawner_class = "tests.flows.spawners.UnitSpawner"'
+DOCKER_LIKE = """
+c.JupyterHub.spawner_class = "tests.flows.spawners.BoxSpawner"
+c.JupyterHub.hub_ip = "0.0.0.0"
+c.JupyterHub.hub_connect_ip = "10.154.0.1"
+"""
+
+
 @pytest.mark.parametrize(
-    ("prefix", "extra"),
+    ("prefix", "extra", "major"),
     [
-        ("/", ""),
-        ("/jupyter/", 'c.JupyterHub.base_url = "/jupyter/"'),
+        ("/", "", 6),
+        ("/jupyter/", 'c.JupyterHub.base_url = "/jupyter/"', 6),
+        ("/jupyter/", 'c.JupyterHub.base_url = "/jupyter/"', 5),
+        ("/", SYSTEMD_LIKE, 6),
+        ("/", DOCKER_LIKE, 5),
     ],
+    ids=["6", "6 with a prefix", "5 with a prefix", "6 with units", "5 with boxes"],
 )
-async def test_a_stock_hub_is_guarded(prefix: str, extra: str) -> None:
-    async with guarded_hub(extra, prefix) as url:
+async def test_a_stock_hub_is_guarded(prefix: str, extra: str, major: int) -> None:
+    async with guarded_hub(extra, prefix, major=major) as url:
         root = url.removesuffix(prefix)
         async with Person(url, "ana", PASSWORD) as ana, Person(url, "bia", PASSWORD) as bia:
             await ana.start()
@@ -186,6 +224,34 @@ c.JupyterHub.load_roles = [
         headers = {"Authorization": "token a-token-of-the-watcher"}
         async with aiohttp.ClientSession(headers=headers) as watcher, watcher.get(f"{url}hub/api/users") as answer:
             assert [user["name"] for user in await answer.json()] == ["ana"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "pages", "major"),
+    [("", "mutirao--service", 6), ('c.JupyterHub.subdomain_hook = "legacy"', "services", 5)],
+    ids=["6", "5 with the older rule"],
+)
+async def test_a_hub_with_subdomains_is_guarded(hook: str, pages: str, major: int) -> None:
+    """Every link leads to the host that the hub gives a service."""
+    extra = f"""
+c.JupyterHub.subdomain_host = "http://hub.localhost:PORT"
+{hook}
+# pages on {pages}.hub.localhost
+"""
+    async with guarded_hub(extra, major=major, host="hub.localhost") as url:
+        ana = MemberApart(url, "ana", PASSWORD)
+        async with ana:
+            await ana.start()
+            async with ana.kernel() as kernel:
+                assert (await kernel.run("6 * 7")).text == "42"
+                number, address = await refused_case(kernel)
+            assert address.startswith(url.replace("hub.localhost", f"{pages}.hub.localhost"))
+            status, said = await page(ana, address)
+            assert (status, number in said) == (200, True)
+            assert f'href="{url}hub/home"' in said
+            async with ana.http.get(f"{address.partition('case/')[0]}language/pt-BR?next=/hub/home") as back:
+                assert str(back.url).startswith(f"{url}hub/")
+            await ana.stop()
 
 
 class Named(Person):

@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.flows import certificates
 from tests.flows.ask import Answer, ask
-from tests.flows.browser import Lab, chromium, log_in, person, start
-from tests.flows.service import PASSWORD, Service, running
+from tests.flows.browser import Lab, log_in, person, start
+from tests.flows.conftest import Apart
+from tests.flows.service import PASSWORD, Service
 
-HOST = "mutirao.localhost"
 HOSTILE = (Path(__file__).parent / "hostile.js").read_text()
 MINER = "!./xmrig -o stratum+tcp://pool.example.org:3333 -u W"
 TUNNEL = "!ngrok tcp 22"
@@ -134,14 +133,8 @@ def origin(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    cert, key = certificates.make(tmp_path_factory.mktemp("tls"), HOST, f"*.{HOST}")
-    tls = f'[tls]\ncert = "{cert}"\nkey = "{key}"\n'
-    with (
-        running("10.152.0.0/16", tls, host=HOST, scheme="https") as service,
-        chromium(f"--ignore-certificate-errors-spki-list={certificates.fingerprint(cert)}") as browser,
-    ):
-        yield from set_up(service, browser)
+def scene(apart: Apart, trusting: Browser) -> Iterator[Scene]:
+    yield from set_up(apart.service, trusting)
 
 
 def set_up(service: Service, browser: Browser) -> Iterator[Scene]:

@@ -1,6 +1,8 @@
 """`guard(c)` adds to what a hub's configuration holds already, and takes nothing away."""
 
+import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,3 +141,53 @@ def test_the_store_stands_afterwards_with_the_first_policy_alone(tmp_path: Path)
     with store.read() as session:
         assert [entry.version for entry in adoption.adoptions(session)] == [2]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "pages", "members"),
+    [
+        ({"subdomain_host": "https://hub.example"}, "https://mutirao--service.hub.example", "https://hub.example"),
+        ({"subdomain_host": "hub.example:8443"}, "https://mutirao--service.hub.example:8443", "https://hub.example:8443"),
+        ({"subdomain_host": "http://hub.example", "subdomain_hook": "legacy"}, "http://services.hub.example", "http://hub.example"),
+        ({"subdomain_host": "http://hub.example", "subdomain_hook": lambda name, domain, kind: f"{kind}-{name}.{domain}"}, "http://service-mutirao.hub.example", "http://hub.example"),
+        ({}, "", ""),
+    ],
+)  # fmt: skip
+def test_with_subdomains_links_lead_to_the_services_own_host(
+    tmp_path: Path, settings: dict[str, object], pages: str, members: str
+) -> None:
+    c = Config()
+    for name, value in settings.items():
+        c.JupyterHub[name] = value
+    guarded(c, tmp_path)
+
+    assert pages_url(c) == f"{pages}/services/mutirao/"
+    environment = next(one for one in c.JupyterHub.services if one["name"] == "mutirao")["environment"]
+    assert environment["MUTIRAO_SUBDOMAIN_HOST"] == members
+    assert environment["MUTIRAO_PAGES_HOST"] == pages.partition("://")[2].partition(":")[0]
+
+
+def test_traefik_is_told_to_put_the_claims_before_the_path() -> None:
+    """Traefik drops the path of a target; without the claims the gate would refuse every kernel."""
+    place = os.environ.get("MUTIRAO_HUB5", "")
+    if not place:
+        pytest.skip("MUTIRAO_HUB5 names no environment: ./run test sets it up")
+    code = """
+import json
+from mutirao.hub.guard import guarded_class
+proxy = guarded_class("jupyterhub_traefik_proxy.fileprovider.TraefikFileProviderProxy")
+made = proxy(should_start=False)
+twin = "/user/ana/api/kernels/"
+print(json.dumps([made._dynamic_config_for_route(twin, "http://127.0.0.1:9/r/claims.x", {})[0],
+                  made._dynamic_config_for_route("/user/ana/", "http://127.0.0.1:4000", {})[0]]))
+"""
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([f"{place}/bin/python", "-c", code], env=env, capture_output=True, text=True, check=True)
+    twin, own = json.loads(done.stdout)
+    (name,) = twin["http"]["middlewares"]
+    assert twin["http"]["middlewares"][name] == {"addPrefix": {"prefix": "/r/claims.x"}}
+    assert [router["middlewares"] for router in twin["http"]["routers"].values()] == [[name]]
+    assert [each["loadBalancer"]["servers"] for each in twin["http"]["services"].values()] == [
+        [{"url": "http://127.0.0.1:9"}]
+    ]
+    assert "middlewares" not in own["http"]

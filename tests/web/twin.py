@@ -55,6 +55,9 @@ class HubTwin:
         self._answer()
         return PEOPLE.get(token)
 
+    def forget(self) -> None:
+        pass
+
     async def runtimes(self, name: str) -> tuple[Runtime, ...]:
         self._answer()
         return self.servers.get(name, ())

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyterhub.proxy import ConfigurableHTTPProxy, Proxy
+from jupyterhub.utils import subdomain_hook_idna, subdomain_hook_legacy
 from traitlets.config.loader import LazyConfigValue
 from traitlets.utils.importstring import import_item
 
@@ -15,6 +16,8 @@ from mutirao.cases import adoption
 from mutirao.errors import ConfigError
 from mutirao.hub import actor_api
 from mutirao.hub.proxy import Guarded
+from mutirao.hub.traefik import Prefixing
+from mutirao.origins import Origins, origins
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 
@@ -42,6 +45,7 @@ def guard(
     """
     prepare_store(database, policy)
     base_url = _base_url(c)
+    seen = _origins(c, public_url)
     gate_secret, service_token = secrets.token_hex(32), secrets.token_hex(32)
     c.JupyterHub.proxy_class = guarded_class(c.JupyterHub.get("proxy_class", ConfigurableHTTPProxy))
     os.environ["MUTIRAO_GATE_URL"] = gate_url
@@ -53,12 +57,15 @@ def guard(
         "MUTIRAO_GATE_URL": gate_url,
         "MUTIRAO_GATE_SECRET": gate_secret,
         "MUTIRAO_SERVICE_TOKEN": service_token,
-        "MUTIRAO_PAGES_URL": f"{public_url.rstrip('/')}{base_url}services/mutirao/",
+        "MUTIRAO_PAGES_URL": f"{seen.pages}{base_url}services/mutirao/",
     }
     pages_environment = shared | {
         "MUTIRAO_COOKIE_SECRET": secrets.token_hex(32),
         "MUTIRAO_CONTACT": contact,
         "MUTIRAO_LANGUAGE": language,
+        "MUTIRAO_SUBDOMAIN_HOST": seen.to_hub,
+        "MUTIRAO_PUBLIC_URL": seen.hub,
+        "MUTIRAO_PAGES_HOST": urlsplit(seen.pages).hostname or "",
     }
     user = {"user": service_user} if service_user else {}
     c.JupyterHub.services = [
@@ -116,6 +123,18 @@ def _base_url(c: Any) -> str:
     return f"/{found.strip('/')}/" if found.strip("/") else "/"
 
 
+def _origins(c: Any, public_url: str) -> Origins:
+    """Where browsers see hub and pages, by the hub's own settings; `public_url` counts where it has no subdomains."""
+    host = c.JupyterHub.get("subdomain_host", "")
+    if not host:
+        return origins("", public_url or c.JupyterHub.get("public_url", ""))
+    host = host if "://" in host else f"https://{host}"
+    hook = c.JupyterHub.get("subdomain_hook", "idna")
+    named = {"idna": subdomain_hook_idna, "legacy": subdomain_hook_legacy}
+    found = named[hook] if isinstance(hook, str) else hook
+    return origins(host, pages_host=found("mutirao", urlsplit(host).hostname, kind="service"))
+
+
 def guarded_class(proxy_class: Any) -> type:
     """The proxy class with the gate in it; a class or the name of one."""
     if isinstance(proxy_class, str):
@@ -124,7 +143,8 @@ def guarded_class(proxy_class: Any) -> type:
         raise ConfigError(f"c.JupyterHub.proxy_class is {proxy_class!r}: must be a JupyterHub proxy class.")
     if issubclass(proxy_class, Guarded):
         return proxy_class
-    return type(f"Guarded{proxy_class.__name__}", (Guarded, proxy_class), {})
+    needed = (Prefixing,) if hasattr(proxy_class, "_dynamic_config_for_route") else ()
+    return type(f"Guarded{proxy_class.__name__}", (Guarded, *needed, proxy_class), {})
 
 
 def prepare_store(url: str, version: int) -> None:

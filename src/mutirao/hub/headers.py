@@ -24,7 +24,11 @@ _SCRIPT = re.compile(r"<script\b(?![^>]*\bnonce=)", re.IGNORECASE)
 _HIDDEN = re.compile(r"""\sstyle=(["'])display:\s*none;?\1""")
 
 
-def page_policy(nonce: str, origins: Origins) -> str:
+STYLED_BY_SCRIPT = ("admin.html",)
+"""The hub's administration is a React bundle that puts style sheets into the page and knows no nonce."""
+
+
+def page_policy(nonce: str, origins: Origins, page: str = "") -> str:
     """The Content-Security-Policy of one page; its scripts may load more of the hub's own, which RequireJS does.
 
     A form may lead to a member's own origin: the login goes on to the notebook.
@@ -33,7 +37,7 @@ def page_policy(nonce: str, origins: Origins) -> str:
         (
             "default-src 'none'",
             f"script-src 'nonce-{nonce}' 'strict-dynamic'",
-            "style-src 'self'",
+            "style-src 'self'" + (" 'unsafe-inline'" if page in STYLED_BY_SCRIPT else ""),
             "img-src 'self' data:",
             "font-src 'self'",
             "connect-src 'self'",
@@ -44,12 +48,12 @@ def page_policy(nonce: str, origins: Origins) -> str:
     )
 
 
-def nonce_of(handler: Any, origins: Origins) -> str:
-    """The nonce of the page that this handler renders; the first call sets the header."""
+def nonce_of(handler: Any, origins: Origins, page: str = "") -> str:
+    """The nonce of the page (by its template's name) that this handler renders; the first call sets the header."""
     found = getattr(handler, "_mutirao_nonce", "")
     if not found:
         found = handler._mutirao_nonce = secrets.token_urlsafe(16)
-        handler.set_header("Content-Security-Policy", page_policy(found, origins))
+        handler.set_header("Content-Security-Policy", page_policy(found, origins, page))
     return str(found)
 
 

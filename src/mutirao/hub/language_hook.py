@@ -92,7 +92,7 @@ def hub_frame(context: Context) -> Frame:
 def csp_nonce(context: Context) -> str:
     """What this page's scripts carry, so that the browser runs them and no others."""
     handler = handler_of(context)
-    return headers.nonce_of(handler, HubLanguage.origins) if handler is not None else ""
+    return headers.nonce_of(handler, HubLanguage.origins, context.name or "") if handler is not None else ""
 
 
 class HubLanguage(Extension):
@@ -130,7 +130,11 @@ def dress(
     static = package / "web" / "static"
     HubLanguage.default = default_language
     HubLanguage.origins = origins
-    c.JupyterHub.tornado_settings = {"headers": headers.headers(origins, hsts_s)}
+    c.JupyterHub.tornado_settings = {
+        "headers": headers.headers(origins, hsts_s),
+        # For the hub's cookies, the servers' and those of forms alike.
+        "cookie_options": {"samesite": "Lax"} | ({"secure": True} if origins.secure else {}),
+    }
     c.JupyterHub.template_paths = [str(package / "hub" / "templates")]
     if native:
         c.JupyterHub.template_paths.append(str(files("nativeauthenticator") / "templates"))

@@ -40,9 +40,10 @@ class Throttled(Authenticator):  # type: ignore[misc]  # no type information is 
         wait = self.failures.wait_s(address)
         if wait:
             seconds = math.ceil(wait)
-            handler.set_header("Retry-After", str(seconds))
             said = translate(language_of(handler), "login", "Too many failed tries: wait {wait} seconds.", wait=seconds)
-            raise web.HTTPError(429, said)
+            refusal = web.HTTPError(429, said)
+            refusal.headers = {"Retry-After": str(seconds)}  # the hub's own way to put one on an error
+            raise refusal
         found = await super().get_authenticated_user(handler, data)
         if not found:
             self.failures.take(address)

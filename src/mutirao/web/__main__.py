@@ -4,7 +4,8 @@ From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_B
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
 (JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
-(where browsers see the hub), MUTIRAO_TRUSTED_PROXIES (addresses separated by commas) and MUTIRAO_HSTS_S.
+(where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas) and
+MUTIRAO_HSTS_S.
 """
 
 import os
@@ -59,7 +60,11 @@ def serve(environment: Mapping[str, str]) -> None:
         base_url=environment.get("JUPYTERHUB_BASE_URL", "/"),
         contact=environment.get("MUTIRAO_CONTACT", ""),
         default_language=environment.get("MUTIRAO_LANGUAGE", "en"),
-        origins=origins(environment.get("MUTIRAO_SUBDOMAIN_HOST", ""), environment.get("MUTIRAO_PUBLIC_URL", "")),
+        origins=origins(
+            environment.get("MUTIRAO_SUBDOMAIN_HOST", ""),
+            environment.get("MUTIRAO_PUBLIC_URL", ""),
+            environment.get("MUTIRAO_PAGES_HOST", ""),
+        ),
         limits=Limits(trusted=tuple(filter(None, environment.get("MUTIRAO_TRUSTED_PROXIES", "").split(",")))),
         hsts_s=int(environment.get("MUTIRAO_HSTS_S", "0")),
     )

@@ -55,6 +55,9 @@ class Hub(Protocol):
     async def person(self, token: str, session: str) -> Person | None:
         """Who holds this token and may use this service; `session` is the hub's session cookie."""
 
+    def forget(self) -> None:
+        """Ask the hub anew who holds which token: somebody logs out."""
+
     async def runtimes(self, name: str) -> tuple[Runtime, ...]:
         """The member's runtimes that run or start; HubAway where the hub doesn't answer."""
 
@@ -107,6 +110,10 @@ class JupyterHub:
         admin = bool(model.get("admin"))
         staff = admin or not self._staff.isdisjoint(model.get("groups", ()))
         return Person(model["name"], staff, admin)
+
+    def forget(self) -> None:
+        """Everybody's word is asked again: one answer more for each who is there."""
+        self._auth.cache.clear()
 
     async def runtimes(self, name: str) -> tuple[Runtime, ...]:
         """By the service's own token; a member whom the hub has forgotten has none."""

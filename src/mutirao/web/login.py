@@ -134,6 +134,7 @@ class Login:
         """
         if not from_here(request):
             return RedirectResponse(self.prefix, status_code=303)
+        self.hub.forget()
         response = RedirectResponse(to, status_code=303)
         self._forget(request, response, self.session_cookie, path=self.prefix)
         return response
