@@ -10,6 +10,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 
 LAYERS = (
     {"errors", "language"},
+    {"section"},
+    {"fairness"},
     {"config"},
     {"policy"},
     {"detect"},
@@ -20,7 +22,16 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
-PURE = ("detect/**/*.py", "cases/decide.py", "policy/diff.py", "share/share.py")
+PURE = (
+    "detect/**/*.py",
+    "cases/decide.py",
+    "cases/ladder.py",
+    "cases/cause.py",
+    "cases/role.py",
+    "cases/letter.py",
+    "policy/diff.py",
+    "share/share.py",
+)
 FORBIDDEN_IN_PURE = {
     "socket", "sqlite3", "sqlalchemy", "subprocess", "asyncio", "aiohttp", "requests", "urllib", "http", "tempfile", "shutil",
 }  # fmt: skip
