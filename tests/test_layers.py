@@ -18,6 +18,7 @@ LAYERS = (
     {"store"},
     {"cases", "share", "sandbox"},
     {"hub", "gate", "watch", "web", "reference", "part"},
+    {"cli_cases"},
     {"supervisor", "cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -67,6 +67,10 @@ class Mail(Section):
             raise ValueError("needs sender, a mail address, when host is set")
         return self
 
+    def variables(self) -> dict[str, str]:
+        """The environment that the password comes in, for the part that sends mail."""
+        return {self.password_env: self.password()} if self.password_env else {}
+
     def password(self) -> str:
         """The password from the environment; ConfigError where the named variable is not set."""
         if not self.password_env:

@@ -203,6 +203,15 @@ def clock_paused_since(session: Session) -> datetime | None:
     return session.scalars(select(Pause.since).where(Pause.what == CLOCK, Pause.until.is_(None))).first()
 
 
+def anything_due(session: Session, office: Office, now: datetime) -> bool:
+    """True where keep_clock or lapse would change something."""
+    paused = clock_paused_since(session) is not None
+    if paused != (_count_open(session) > office.rules.appeals_flood):
+        return True
+    due = select(Appeal.id).where(Appeal.answered_at.is_(None), Appeal.lapsed_at.is_(None), Appeal.due_at <= now)
+    return not paused and session.scalars(due.limit(1)).first() is not None
+
+
 def keep_clock(session: Session, office: Office, now: datetime) -> None:
     """Pause the clock where too many appeals are open, let it run again where not; waiting time moves due dates on."""
     paused = session.scalars(select(Pause).where(Pause.what == CLOCK, Pause.until.is_(None))).first()

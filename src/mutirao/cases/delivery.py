@@ -66,6 +66,12 @@ def take_mail(session: Session, now: datetime, default_lang: str = "en", most: i
     return posts
 
 
+def mail_due(session: Session, now: datetime) -> bool:
+    """True where take_mail would take something."""
+    wanted = select(Letter.id).where(Letter.channel == "mail", Letter.done_at.is_(None), Letter.due_at <= now)
+    return session.scalars(wanted.limit(1)).first() is not None
+
+
 def sent(session: Session, post: Post, now: datetime) -> None:
     """The server has taken the mail; a second call changes nothing."""
     entry = session.get_one(Letter, post.letter)

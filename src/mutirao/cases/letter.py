@@ -33,7 +33,6 @@ TITLES = {
     "close": "A report about you was closed",
 }
 LEADS = {
-    "restrict": "This follows from {strikes} live strikes, by the published ladder; a machine decided it.",
     "person": "{by} decided this: {why}",
     "lift": "{by} lifted it: {why}",
     "lapse": "Nobody answered your appeal in time, so the restriction is lifted by itself. "
@@ -59,7 +58,6 @@ PAUSED = "Many people are hit by the same cause (incident {incident}): nothing f
 APPEAL = "If this is a mistake, open the case and appeal with one click: another person looks at it."
 READ_ON = "Open the case to read everything about it."
 GO_ON = "You need not do anything."
-ANSWER = "Answer: {answer}"
 REFUSED_CELL = "Not run: running code is restricted for you until {ends} (UTC)"
 NOT_YOURS = "Not run: running code on this server is restricted until {ends} (UTC)"
 OTHERS = "This is about the owner of this server. Nothing of yours is restricted."

@@ -3,7 +3,8 @@
 From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_BASE_URL, JUPYTERHUB_API_URL,
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
-(JupyterHub groups whose members see every case, separated by commas).
+(JupyterHub groups whose members see every case, separated by commas), MUTIRAO_PAGES_URL (absolute, for links in
+notices), and MUTIRAO_CASES and MUTIRAO_MAIL (those tables of the settings as JSON) for the rounds.
 """
 
 import os
@@ -15,7 +16,11 @@ from urllib.parse import urlsplit
 import uvicorn
 from jupyterhub.services.auth import HubOAuth
 
+from mutirao.cases.office import Office
+from mutirao.cases.rounds import Rounds
+from mutirao.cases.wording import Pages
 from mutirao.errors import ConfigError
+from mutirao.fairness import Cases, Mail
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 from mutirao.web.app import make_app
@@ -57,9 +62,22 @@ def serve(environment: Mapping[str, str]) -> None:
         contact=environment.get("MUTIRAO_CONTACT", ""),
         default_language=environment.get("MUTIRAO_LANGUAGE", "en"),
     )
+    rounds = Rounds(
+        store,
+        Office(
+            load_versions(),
+            Pages(environment.get("MUTIRAO_PAGES_URL") or required(environment, "JUPYTERHUB_SERVICE_PREFIX")),
+            Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}"),
+        ),
+        Mail.model_validate_json(environment.get("MUTIRAO_MAIL") or "{}"),
+        now,
+        environment.get("MUTIRAO_LANGUAGE", "en"),
+    )
+    rounds.start()
     try:
         uvicorn.run(app, host=where.hostname, port=where.port, server_header=False, log_level="warning")
     finally:
+        rounds.stop()
         store.close()
 
 
