@@ -135,16 +135,24 @@ def reverse(session: Session, office: Office, incident: Incident, by: str, why: 
     for case in cases_of(session, incident):
         cases.setdefault(case.member or "", []).append(case)
     for member, mine in cases.items():
-        given = sanction.take_back(session, _struck(session, incident, member), member, by, why, now, office.rules)
+        given = sum(
+            sanction.lift(session, row, by, why, now, give_back=True) for row in _silent(session, incident, member)
+        )
+        given += sanction.take_back(session, _struck(session, incident, member), member, by, why, now, office.rules)
         _tell(session, office, incident, mine[-1], member, "apology", Action.REVERSE, by, why, now, given)
     return len(cases)
 
 
+def _silent(session: Session, incident: Incident, member: str) -> list[Sanction]:
+    """The restrictions of a member that this incident silenced, those too that only leaned on its strikes."""
+    wanted = select(Sanction).where(Sanction.member == member, Sanction.incident_id == incident.id)
+    return list(session.scalars(wanted.options(selectinload(Sanction.case))))
+
+
 def _struck(session: Session, incident: Incident, member: str) -> list[int]:
-    """The cases of a member from which something followed by this cause."""
-    strikes = select(Strike.case_id).where(Strike.member == member, Strike.cause == incident.cause)
-    rows = select(Sanction.case_id).where(Sanction.member == member, Sanction.incident_id == incident.id)
-    return [*session.scalars(strikes), *session.scalars(rows)]
+    """The cases of a member that this cause has brought a strike."""
+    wanted = select(Strike.case_id).where(Strike.member == member, Strike.cause == incident.cause)
+    return list(session.scalars(wanted))
 
 
 def confirm(session: Session, incident: Incident, by: str, why: str, now: datetime) -> Incident | Refused:

@@ -88,6 +88,7 @@ def compose(
     `facts` are texts too, filled by the same values; whatever a person wrote comes in as a value, never as a text.
     """
     texts = {}
+    values = {"version": version, **values}
     for lang in LANGUAGES:
         links = [(say(lang, CASE_LINK, case=case), pages.case(case))]
         said = ""
