@@ -56,11 +56,17 @@ def deliver(store: Store, mail: Mail, clock: Callable[[], datetime], default_lan
         try:
             send(post, mail, clock())
         except (OSError, smtplib.SMTPException, ValueError) as error:
-            never = isinstance(error, ValueError | smtplib.SMTPRecipientsRefused)
             with store.write() as session:
-                delivery.failed(session, post, f"{type(error).__name__}: {error}", clock(), for_good=never)
+                delivery.failed(session, post, f"{type(error).__name__}: {error}", clock(), for_good=_never(error))
             continue
         with store.write() as session:
             delivery.sent(session, post, clock())
         out += 1
     return out
+
+
+def _never(error: Exception) -> bool:
+    """True where trying again can't help: an address that is none, or that the server refuses for good (5xx)."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    return isinstance(error, ValueError)
