@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from mutirao.cases import member
 from mutirao.cases.action import Action
 from mutirao.cases.board import STALE_S, Board
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.ladder import Scope
 from mutirao.detect.finding import Level
 from mutirao.errors import StoreError
-from mutirao.store.consequence import Letter, Sanction, Strike
+from mutirao.store.consequence import Letter, Member, Sanction, Strike
 from mutirao.store.models import Case, Decision, Delivery, Notice
 from tests.cases.court import NOON, Court
 
@@ -219,3 +220,22 @@ async def test_every_notice_of_a_decision_has_its_decision(court: Court) -> None
         pairs = session.execute(select(Notice.decided, Decision.key).join(Decision, Decision.notice_id == Notice.id))
         assert all(decided == key for decided, key in pairs)
         assert court.count(Notice) == court.count(Decision) == 4
+
+
+async def test_attendance_counts_days_and_nothing_else(court: Court) -> None:
+    """What makes an account established: clean cells count, a day once, and no trace of what was run."""
+    for _ in range(3):
+        for _ in range(3):
+            await court.run("1 + 1")
+        await court.run("p2p")
+        court.desk.attendance.settle()
+        court.later(days=6)
+    await court.run("1 + 1")
+    court.desk.attendance.settle()
+
+    with court.store.read() as session:
+        ana = session.get_one(Member, "ana")
+        assert (ana.active_days, ana.first_seen_at) == (4, NOON)
+        assert member.established(ana, court.now, court.rules)
+        assert not member.established(ana, NOON + timedelta(days=13), court.rules)
+        assert member.seen(session, "ana", court.now, created=NOON - timedelta(days=300)).first_seen_at < NOON

@@ -1,5 +1,6 @@
 """Appeals: one click, another person, time and strikes given back, and a clock that lifts what nobody answers."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -191,6 +192,28 @@ async def test_unanswered_it_lifts_once_and_stays_open(court: Court) -> None:
     assert court.held(Scope.GPU) is None
     assert court.texts().count("A restriction was lifted") == 1
     assert isinstance(answered(court, "rev", Outcome.UPHELD), Appeal)
+
+
+async def test_two_who_look_at_the_timers_at_once_lift_once(court: Court) -> None:
+    await restricted(court)
+    opened(court)
+    with court.write() as session:
+        session.scalars(select(Sanction)).one().ends_at = court.now + timedelta(days=20)
+    court.later(days=7)
+    start, lapsed = threading.Barrier(3), []
+
+    def go() -> None:
+        start.wait()
+        lapsed.append(ticked(court))
+
+    threads = [threading.Thread(target=go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(lapsed) == [0, 0, 1]
+    assert court.texts().count("A restriction was lifted") == 1
 
 
 async def test_harm_in_progress_is_not_lifted_by_the_clock(court: Court) -> None:

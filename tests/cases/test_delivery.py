@@ -1,5 +1,7 @@
 """Delivery: a notice arrives in the notebook, and by mail at a server that really receives; none lost, none doubled."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from email.message import Message
 from typing import Any
@@ -26,9 +28,11 @@ class Box(Handler):
         super().__init__()
         self.got: list[Message] = []
         self.answer = ""
+        self.arrived = threading.Event()
 
     def handle_message(self, message: Message) -> None:
         self.got.append(message)
+        self.arrived.set()
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         if self.answer:
@@ -144,6 +148,17 @@ async def test_without_an_address_it_is_said(court: Court, box: tuple[Box, Mail]
     assert attempts(court) == ["no address is known"]
 
 
+async def test_without_a_server_it_is_said_and_nothing_waits(court: Court, box: tuple[Box, Mail]) -> None:
+    """A server that is configured a year later sends no old mail."""
+    await told(court)
+    Rounds(court.store, court.office, Mail(), lambda: court.now).once()
+    court.later(days=365)
+    Rounds(court.store, court.office, box[1], lambda: court.now).once()
+
+    assert box[0].got == []
+    assert attempts(court) == ["no mail server is configured"]
+
+
 async def test_an_address_can_not_smuggle_headers(court: Court, box: tuple[Box, Mail]) -> None:
     await told(court, "ana@example.org\nBcc: all@example.org")
 
@@ -165,6 +180,35 @@ async def test_the_next_clean_cell_shows_what_was_told_and_only_once(court: Cour
     with court.write() as session:
         letter = session.scalars(select(Letter).where(Letter.channel == "notebook")).one()
         assert delivery.take_notebook(session, letter.id, court.now) is None
+
+
+async def test_two_who_deliver_at_once_send_one_mail(court: Court, box: tuple[Box, Mail]) -> None:
+    await told(court)
+    start = threading.Barrier(4)
+
+    def go() -> None:
+        start.wait()
+        mail.deliver(court.store, box[1], lambda: court.now)
+
+    threads = [threading.Thread(target=go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(box[0].got) == 1
+    assert attempts(court) == ["taken by the mail server"]
+
+
+async def test_the_rounds_go_round_by_themselves(court: Court, box: tuple[Box, Mail]) -> None:
+    await told(court)
+    rounds = Rounds(court.store, court.office, box[1], lambda: court.now)
+    rounds.start()
+    assert await asyncio.to_thread(box[0].arrived.wait, 20)
+    rounds.stop()
+
+    assert len(box[0].got) == 1
+    assert attempts(court) == ["taken by the mail server"]
 
 
 async def test_a_transaction_that_fails_leaves_neither_notice_nor_letter(court: Court) -> None:

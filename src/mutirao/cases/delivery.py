@@ -66,6 +66,16 @@ def take_mail(session: Session, now: datetime, default_lang: str = "en", most: i
     return posts
 
 
+def give_up_mail(session: Session, now: datetime) -> None:
+    """No mail server is configured: what is due is given up and says so, so that no old mail goes out years later."""
+    wanted = select(Letter).where(Letter.channel == "mail", Letter.done_at.is_(None), Letter.due_at <= now)
+    for entry in session.scalars(wanted):
+        entry.done_at = now
+        outcome = "no mail server is configured"
+        session.add(Delivery(notice_id=entry.notice_id, at=now, channel="mail", outcome=outcome))
+    session.flush()
+
+
 def mail_due(session: Session, now: datetime) -> bool:
     """True where take_mail would take something."""
     wanted = select(Letter.id).where(Letter.channel == "mail", Letter.done_at.is_(None), Letter.due_at <= now)

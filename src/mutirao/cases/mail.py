@@ -46,8 +46,13 @@ def send(post: Post, mail: Mail, now: datetime) -> None:
 
 
 def deliver(store: Store, mail: Mail, clock: Callable[[], datetime], default_lang: str = "en") -> int:
-    """Send what is due, one transaction to take and one for each result; returns how many went out."""
+    """Send what is due, one transaction to take and one for each result; returns how many went out.
+
+    Without a server what is due is given up, and that is recorded.
+    """
     if not mail.host:
+        with store.write() as session:
+            delivery.give_up_mail(session, clock())
         return 0
     with store.write() as session:
         posts = delivery.take_mail(session, clock(), default_lang)

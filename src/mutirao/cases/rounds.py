@@ -46,7 +46,7 @@ class Rounds:
         now = self.clock()
         with self.store.read() as session:
             due = appeal.anything_due(session, self.office, now)
-            post = bool(self.mail.host) and delivery.mail_due(session, now)
+            post = delivery.mail_due(session, now)
         if due:
             with self.store.write() as session:
                 tick(session, self.office, now)
