@@ -13,6 +13,7 @@ class Cases(Section):
     """What follows from a case; docs/why/cases.md tells why these numbers."""
 
     strike_days: int = Field(90, ge=1, le=366, description="A strike is gone after so many days.")
+    strikes_a_day: int = Field(1, ge=1, description="A member gets so many strikes a day at most, whatever is stopped.")
     gpu_strikes: int = Field(2, ge=1, description="Live strikes at which GPUs are restricted.")
     gpu_days: int = Field(7, ge=1, description="For so many days.")
     compute_strikes: int = Field(3, ge=2, description="Live strikes at which running code is restricted.")

@@ -7,7 +7,7 @@ import pytest
 
 from mutirao.fairness import Cases
 from mutirao.store.store import Store
-from tests.cases.court import Court
+from tests.cases.court import Court, with_rules
 from tests.store.postgres import url_of
 
 
@@ -27,7 +27,7 @@ def open_court(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
 
 @pytest.fixture
 def court(open_court: Callable[[Cases], Court]) -> Iterator[Court]:
-    made = open_court(Cases())
+    made = open_court(with_rules())
     yield made
     made.desk.attendance.settle()
     assert made.audit_holds()

@@ -1,5 +1,6 @@
 """What follows for an account: the ladder, its ends, and the restriction that a running kernel meets."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.ladder import Scope
 from mutirao.detect.finding import Level
 from mutirao.errors import StoreError
+from mutirao.fairness import Cases
 from mutirao.store.consequence import Letter, Member, Sanction, Strike
 from mutirao.store.models import Case, Decision, Delivery, Notice
 from tests.cases.court import NOON, Court
@@ -105,6 +107,20 @@ async def test_whoever_shares_a_restricted_owner_s_server_learns_no_case(court: 
     assert verdict.notice.case is None
     assert "M-2026" not in verdict.notice.text().plain()
     assert (await court.run("1 + 1", actor="bia")).action is Action.ALLOW
+
+
+async def test_a_day_is_one_strike_as_shipped(open_court: Callable[[Cases], Court]) -> None:
+    """Whoever tries everything out in one afternoon is stopped each time, and not pushed up the ladder."""
+    court = open_court(Cases())
+    for code in ("mining", "dos", "p2p", "proxy", "deepfake"):
+        assert (await court.run(code)).action is Action.STOP
+    assert court.strikes() == 1
+    assert court.count(Sanction) == 0
+
+    court.later(days=1)
+    await court.run("p2p")
+
+    assert court.held(Scope.GPU) is not None
 
 
 async def test_strikes_decay(court: Court) -> None:

@@ -62,10 +62,11 @@ def weigh(session: Session, office: Office, case: Case, finding: Finding, now: d
     found = incident.hit(session, office, cause, finding.category, now)
     live = strike.live(session, case.member, now) if case.member else []
     has = session.scalars(select(Strike.id).where(Strike.case_id == case.id)).first() is not None
+    today = strike.on_day(session, case.member, now) if case.member else 0
     history = History(
         strikes=len(live),
         stopped=strike.stopped_before(session, case, now, office.rules) if case.member else 0,
-        struck=struck or has,
+        struck=struck or has or today >= office.rules.strikes_a_day,
         paused=found is not None,
         known=case.member is not None,
     )

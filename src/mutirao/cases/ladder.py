@@ -39,8 +39,9 @@ class Consequence:
 class History:
     """What decides about an account: its live strikes before this, other stopped matters, and the state of the cause.
 
-    `stopped` counts other matters that were stopped within a strike's life; `struck` holds where this case has its
-    strike already; `paused` where an incident is open for the cause; `known` where we know who ran the cell.
+    `stopped` counts other matters that were stopped within a strike's life; `struck` holds where this case, cell
+    or day has its strike already; `paused` where an incident is open for the cause; `known` where we know
+    who ran the cell.
     """
 
     strikes: int = 0

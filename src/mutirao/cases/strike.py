@@ -26,6 +26,13 @@ def live(session: Session, member: str, now: datetime) -> list[Strike]:
     ]
 
 
+def on_day(session: Session, member: str, now: datetime) -> int:
+    """How many strikes of today (UTC) a member has, those taken back not counted."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    wanted = select(func.count()).select_from(Strike)
+    return session.scalar(wanted.where(Strike.member == member, Strike.at >= today, Strike.void_at.is_(None))) or 0
+
+
 def stopped_before(session: Session, case: Case, now: datetime, rules: Cases) -> int:
     """How many other matters of this member were stopped within a strike's life and not found wrong, nor in doubt."""
     pardoned = select(Incident.cause).where(or_(Incident.outcome.is_(None), Incident.outcome != "confirmed"))
