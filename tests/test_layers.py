@@ -10,17 +10,29 @@ SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 
 LAYERS = (
     {"errors", "language", "origins", "bucket"},
+    {"section"},
+    {"fairness"},
     {"config"},
     {"policy", "accounts"},
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},
     {"hub", "gate", "watch", "web", "reference", "part", "scan", "certificate", "reach"},
+    {"cli_cases"},
     {"supervisor", "cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
-PURE = ("detect/**/*.py", "cases/decide.py", "policy/diff.py", "share/share.py")
+PURE = (
+    "detect/**/*.py",
+    "cases/decide.py",
+    "cases/ladder.py",
+    "cases/cause.py",
+    "cases/role.py",
+    "cases/letter.py",
+    "policy/diff.py",
+    "share/share.py",
+)
 FORBIDDEN_IN_PURE = {
     "socket", "sqlite3", "sqlalchemy", "subprocess", "asyncio", "aiohttp", "requests", "urllib", "http", "tempfile", "shutil",
 }  # fmt: skip

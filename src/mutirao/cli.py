@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mutirao import __version__, config, reference
+from mutirao.cli_cases import Commands
 from mutirao.errors import ConfigError, MutiraoError
 
 
@@ -298,6 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     audits = group("audit", "the chain of everything that was done")
     command(audits, "verify", audit_verify)
+    Commands(_store, _settings).add(group, command)
     command(
         commands,
         "invite",

@@ -10,21 +10,17 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from mutirao.errors import ConfigError
+from mutirao.fairness import Cases, Mail, Roles
 from mutirao.language import LANGUAGES
 from mutirao.origins import Origins, is_address, is_loopback, origins
+from mutirao.section import Section
 
 DEFAULT_DATA = Path("/var/lib/mutirao/data")
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, and strict about keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Service(Section):
@@ -282,6 +278,9 @@ class Settings(Section):
     policy: Policy = Policy()
     sandbox: Sandbox = Sandbox()
     gate: Gate = Gate()
+    cases: Cases = Cases()
+    roles: Roles = Roles()
+    mail: Mail = Mail()
     environments: dict[Name, Environment] = Field(ENVIRONMENTS, description="Environments on the start page, by name.")
     sizes: dict[Name, Size] = Field(SIZES, description="Sizes on the start page, by name; the first is preselected.")
 

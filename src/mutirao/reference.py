@@ -7,7 +7,8 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mutirao.config import Section, Settings
+from mutirao.config import Settings
+from mutirao.section import Section
 
 HEAD = """# Configuration
 

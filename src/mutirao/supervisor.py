@@ -320,6 +320,7 @@ class Supervisor:
             "MUTIRAO_MAX_MESSAGE_MB": str(self.settings.gate.max_message_mb),
             "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
             "MUTIRAO_VISITORS": str(int(self.settings.sandbox.visitors)),
+            "MUTIRAO_CASES": self.settings.cases.model_dump_json(),
             "JUPYTERHUB_API_URL": place.hub_api_url,
         }
 
@@ -334,6 +335,11 @@ class Supervisor:
             "MUTIRAO_COOKIE_SECRET": place.web_secret,
             "MUTIRAO_CONTACT": self.settings.service.contact,
             "MUTIRAO_LANGUAGE": self.settings.service.language,
+            "MUTIRAO_PAGES_URL": f"{self.settings.public_url}/services/mutirao/",
+            "MUTIRAO_CASES": self.settings.cases.model_dump_json(),
+            "MUTIRAO_ROLES": self.settings.roles.model_dump_json(),
+            "MUTIRAO_MAIL": self.settings.mail.model_dump_json(),
+            **self.settings.mail.variables(),
             "JUPYTERHUB_SERVICE_URL": place.web_url,
             "JUPYTERHUB_SERVICE_PREFIX": "/services/mutirao/",
             "JUPYTERHUB_BASE_URL": "/",

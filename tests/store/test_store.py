@@ -66,11 +66,11 @@ def test_a_machine_can_not_suspend(store: Store) -> None:
 
     with pytest.raises(StoreError, match="suspend_needs_a_person"), store.write() as session:
         made = case(session)
-        notice = Notice(case_id=made.id, member="ana", written_at=NOON, action="suspend", texts={})
+        notice = Notice(case_id=made.id, member="ana", written_at=NOON, action="suspend", texts={}, decided="k")
         session.add(notice)
         session.flush()
         session.add(
-            Decision(case_id=made.id, notice_id=notice.id, at=NOON, by="machine", action="suspend", policy_version=1, reason="x")
+            Decision(case_id=made.id, notice_id=notice.id, at=NOON, by="machine", action="suspend", policy_version=1, reason="x", key="k")
         )  # fmt: skip
 
 

@@ -1,10 +1,15 @@
-"""The table of DESIGN.md: a finding's level, its rule's maturity and its category give an action. Pure."""
+"""The table of DESIGN.md: a finding's level, its rule's maturity and its category give an action. Pure.
+
+The action is about the process; what follows for the account (a strike, a restriction) comes beside it.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mutirao.cases.action import Action
+from mutirao.cases.ladder import Consequence, History, climb
 from mutirao.detect.finding import Level, Maturity
+from mutirao.fairness import Cases
 from mutirao.policy.category import Category
 
 HOLDABLE = frozenset({Category.REMOTE_ACCESS, Category.FILE_HOSTING})
@@ -27,16 +32,27 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """An action, and whether it is recorded with a person attached or only counted."""
+    """An action, whether it is recorded with a person attached or only counted, and what follows for the account."""
 
     action: Action
     recorded: bool
+    strike: bool = False
+    consequence: Consequence | None = None
 
 
 COUNTED = Decided(Action.ALLOW, recorded=False)
+UNKNOWN = History(known=False)
+"""Nobody knows who ran it, or nobody asked: nothing can follow for an account."""
 
 
-def decide(level: Level, maturity: Maturity, category: Category, standing: Standing = Standing.PLAIN) -> Decided:
+def decide(
+    level: Level,
+    maturity: Maturity,
+    category: Category,
+    standing: Standing = Standing.PLAIN,
+    history: History = UNKNOWN,
+    rules: Cases = Cases(),  # noqa: B008 - frozen
+) -> Decided:
     """What to do about one finding; nothing here looks at a clock, a file or a person."""
     if maturity is Maturity.SHADOW or level is Level.NOTE:
         return COUNTED
@@ -46,4 +62,12 @@ def decide(level: Level, maturity: Maturity, category: Category, standing: Stand
         return Decided(Action.WARN, recorded=True)
     if category in HOLDABLE or (category in HOLDABLE_UNDER_REVIEW and standing is Standing.UNDER_REVIEW):
         return Decided(Action.HOLD, recorded=True)
-    return Decided(Action.STOP, recorded=True)
+    return _stop(category, history, rules)
+
+
+def _stop(category: Category, history: History, rules: Cases) -> Decided:
+    """The process is stopped in any case; the account is touched by a new strike alone, and by no paused cause."""
+    warned = history.stopped > 0 or history.strikes > 0
+    strike = history.known and not history.struck and not history.paused and (category in NEVER_HELD or warned)
+    consequence = climb(history.strikes + 1, rules) if strike else None
+    return Decided(Action.STOP, recorded=True, strike=strike, consequence=consequence)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
+from mutirao.store.consequence import Appeal, Letter, Member, Report, Sanction, Strike
 from mutirao.store.models import Audit, Base, Case, Decision, Delivery, Exemption, Notice, Observation, Permit
 
 
@@ -58,6 +59,20 @@ def record_of(session: Session, member: str) -> dict[str, Any]:
         ],
         "permits": [_row(row) for row in session.scalars(select(Permit).where(Permit.member == member))],
         "exemptions": [_row(row) for row in session.scalars(select(Exemption).where(Exemption.member == member))],
+        "attendance": [_row(row) for row in session.scalars(select(Member).where(Member.name == member))],
+        "strikes": [_row(row) for row in session.scalars(select(Strike).where(Strike.member == member))],
+        "sanctions": [_row(row) for row in session.scalars(select(Sanction).where(Sanction.member == member))],
+        "appeals": [_row(row) for row in session.scalars(select(Appeal).where(Appeal.member == member))],
+        "letters": [
+            _row(row)
+            for row in session.scalars(
+                select(Letter).join(Notice, Notice.id == Letter.notice_id).where(Notice.case_id.in_(mine))
+            )
+        ],
+        "reports": [  # that there is one, never by whom, nor words that would tell
+            {key: value for key, value in _row(row).items() if key not in ("contact", "source", "token_hash", "text")}
+            for row in session.scalars(select(Report).where(Report.case_id.in_(mine)))
+        ],
         "audit": [
             _row(row)
             for row in session.scalars(select(Audit).where(or_(Audit.subject == member, Audit.actor == member)))

@@ -1,5 +1,6 @@
 """The words of a notice: what was seen, which clause, what follows, what to do; in every language at once."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mutirao.cases.action import Action
@@ -67,10 +68,13 @@ def write(
     case: str,
     pages: Pages,
     digest: str = "",
+    follows: Callable[[str], str] | None = None,
+    noticed: Action | None = None,
 ) -> Notice:
     """The notice of one decision in every language; `findings` are of one category, gravest first.
 
-    A held cell's link names it by its digest: a case can hold several, and each needs its own reason.
+    A held cell's link names it by its digest: a case can hold several, and each needs its own reason. Where more
+    follows than the cell's fate, `follows` says it in a language, and `noticed` is what the decision comes to.
     """
     cell = digest[:CELL_DIGITS] if action is Action.HOLD else ""
     texts = {}
@@ -88,14 +92,14 @@ def write(
                 say(lang, MACHINE, rule=findings[0].rule, version=findings[0].rule_version),
             ),
             clause=say(lang, CLAUSE, number=policy_version, title=title, ban=clause.ban[lang]),
-            consequence=say(lang, CONSEQUENCES[action]),
+            consequence=follows(lang) if follows else say(lang, CONSEQUENCES[action]),
             next_step=say(lang, NEXT_STEPS[action]),
             links=(
                 (say(lang, CASE_LINK, case=case), pages.case(case, cell)),
                 (say(lang, POLICY_LINK), pages.clause(clause.category)),
             ),
         )
-    return Notice(case=case, action=action, category=clause.category, texts=texts)
+    return Notice(case=case, action=noticed or action, category=clause.category, texts=texts)
 
 
 def _distinct(findings: tuple[Finding, ...], most: int = 3) -> list[Finding]:

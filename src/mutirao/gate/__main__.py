@@ -2,8 +2,8 @@
 
 MUTIRAO_GATE_URL (where it listens), MUTIRAO_GATE_SECRET, MUTIRAO_DATABASE (a SQLAlchemy URL), JUPYTERHUB_API_URL,
 MUTIRAO_SERVICE_TOKEN (of the service `mutirao`), MUTIRAO_PAGES_URL (of the case and policy pages), and if wanted
-MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S and MUTIRAO_VISITORS (0 where nobody but its owner
-comes to a server).
+MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S, MUTIRAO_CASES (`[cases]` of the settings as JSON) and
+MUTIRAO_VISITORS (0 where nobody but its owner comes to a server).
 """
 
 import os
@@ -17,6 +17,7 @@ from mutirao.cases.wording import Pages
 from mutirao.detect.engine import Engine
 from mutirao.detect.pack import default_pack
 from mutirao.errors import ConfigError, MutiraoError
+from mutirao.fairness import Cases
 from mutirao.gate.actor import HubActors
 from mutirao.gate.app import Gate, main
 from mutirao.policy.version import load_versions
@@ -42,10 +43,11 @@ def serve(environment: Mapping[str, str]) -> None:
     if where.hostname is None or where.port is None:
         raise ConfigError(f"MUTIRAO_GATE_URL is {where.geturl()!r}: must name host and port.")
     pages = Pages(required(environment, "MUTIRAO_PAGES_URL"))
+    rules = Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}")
     store = Store(required(environment, "MUTIRAO_DATABASE"))
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
-        judge=Desk(store, Engine(default_pack()), load_versions(), pages, now),
+        judge=Desk(store, Engine(default_pack()), load_versions(), pages, now, rules),
         actors=HubActors(
             required(environment, "JUPYTERHUB_API_URL"),
             required(environment, "MUTIRAO_SERVICE_TOKEN"),

@@ -21,6 +21,8 @@ _COLOURS = {
     Action.WARN: ("--jp-warn-color1", "#b45309"),
     Action.HOLD: ("--jp-warn-color1", "#b45309"),
     Action.STOP: ("--jp-error-color1", "#b91c1c"),
+    Action.RESTRICT: ("--jp-error-color1", "#b91c1c"),
+    Action.SUSPEND: ("--jp-error-color1", "#b91c1c"),
 }
 
 

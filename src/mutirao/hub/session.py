@@ -42,7 +42,7 @@ class Throttled(Authenticator):  # type: ignore[misc]  # no type information is 
             seconds = math.ceil(wait)
             said = translate(language_of(handler), "login", "Too many failed tries: wait {wait} seconds.", wait=seconds)
             refusal = web.HTTPError(429, said)
-            refusal.headers = {"Retry-After": str(seconds)}  # the hub's own way to put one on an error
+            refusal.headers = {"Retry-After": str(seconds)}  # type: ignore[attr-defined]  # the hub's own way to put one on an error
             raise refusal
         found = await super().get_authenticated_user(handler, data)
         if not found:

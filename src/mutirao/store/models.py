@@ -1,9 +1,21 @@
 """The tables. Times are UTC, stored without a zone; members' texts are stored as they came, escaped when shown."""
 
+import uuid
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, CheckConstraint, DateTime, ForeignKey, MetaData, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -55,7 +67,10 @@ class Adoption(Base):
 
 
 class Case(Base):
-    """The findings about one member and one matter on one day."""
+    """The findings about one member and one matter on one day.
+
+    `origin`: gate, watch, report (somebody outside told us) or exemption (a declared purpose is its own matter).
+    """
 
     __tablename__ = "case"
     __table_args__ = (UniqueConstraint("member", "fingerprint", "day"), {"sqlite_autoincrement": True})
@@ -69,8 +84,9 @@ class Case(Base):
     opened_at: Mapped[datetime]
     seen: Mapped[int] = mapped_column(default=0)
     last_seen_at: Mapped[datetime]
+    origin: Mapped[str] = mapped_column(default="gate", server_default="gate")
     observations: Mapped[list["Observation"]] = relationship(order_by="Observation.id")
-    decisions: Mapped[list["Decision"]] = relationship(order_by="Decision.id")
+    decisions: Mapped[list["Decision"]] = relationship(order_by="Decision.id", foreign_keys="Decision.case_id")
     permits: Mapped[list["Permit"]] = relationship(order_by="Permit.id")
 
     @property
@@ -80,7 +96,10 @@ class Case(Base):
 
 
 class Observation(Base):
-    """One thing a sensor saw; append-only. `excerpt` is the shortest evidence, at most 200 characters."""
+    """One thing a sensor saw; append-only. `excerpt` is the shortest evidence, at most 200 characters.
+
+    `cause` is the fingerprint of what brought it about, the same for every member (cases/cause.py).
+    """
 
     __tablename__ = "observation"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -101,18 +120,36 @@ class Observation(Base):
     line: Mapped[int]
     excerpt: Mapped[str] = mapped_column(String(200))
     why: Mapped[dict[str, Any]]
+    cause: Mapped[str | None] = mapped_column(index=True)
 
 
 class Notice(Base):
-    """What the member was told, in every language of the service, by language tag."""
+    """What the member was told, in every language of the service, by language tag.
+
+    `decided` is the key of its decision, which the database asks for at the end of the transaction; only a notice
+    that decides nothing (`inform`: an appeal has come in, say) has none. `key` names it outside, in mail too.
+    """
 
     __tablename__ = "notice"
-    id: Mapped[int] = mapped_column(primary_key=True)
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["decided", "id"],
+            ["decision.key", "decision.notice_id"],
+            name="fk_notice_decided_decision",
+            deferrable=True,
+            initially="DEFERRED",
+            use_alter=True,
+        ),
+        CheckConstraint("action = 'inform' OR decided IS NOT NULL", name="a_notice_has_its_decision"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), index=True)
     member: Mapped[str | None] = mapped_column(index=True)
     written_at: Mapped[datetime]
     action: Mapped[str]
     texts: Mapped[dict[str, Any]]
+    key: Mapped[str] = mapped_column(unique=True, default=lambda: uuid.uuid4().hex)
+    decided: Mapped[str | None] = mapped_column(unique=True)
     deliveries: Mapped[list["Delivery"]] = relationship(order_by="Delivery.id")
     case: Mapped[Case] = relationship(viewonly=True)
 
@@ -132,7 +169,14 @@ class Decision(Base):
     """What was done; the database refuses one without its notice."""
 
     __tablename__ = "decision"
-    __table_args__ = (CheckConstraint("action <> 'suspend' OR by <> 'machine'", name="suspend_needs_a_person"),)
+    __table_args__ = (
+        CheckConstraint("action <> 'suspend' OR by <> 'machine'", name="suspend_needs_a_person"),
+        CheckConstraint(
+            "by <> 'machine' OR action IN ('allow', 'warn', 'hold', 'freeze', 'stop', 'restrict', 'suspend', 'lift')",
+            name="a_machine_answers_nobody",
+        ),
+        UniqueConstraint("key", "notice_id", name="uq_decision_key_notice_id"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("case.id"), index=True)
     notice_id: Mapped[int] = mapped_column(ForeignKey("notice.id"), unique=True)
@@ -141,7 +185,8 @@ class Decision(Base):
     action: Mapped[str]
     policy_version: Mapped[int]
     reason: Mapped[str]
-    notice: Mapped[Notice] = relationship()
+    key: Mapped[str] = mapped_column(unique=True, default=lambda: uuid.uuid4().hex)
+    notice: Mapped[Notice] = relationship(foreign_keys=[notice_id])
 
 
 class Permit(Base):
@@ -160,9 +205,16 @@ class Permit(Base):
 
 
 class Exemption(Base):
-    """Permission for a declared purpose, bound to one policy version; `under_review` while nobody has answered."""
+    """Permission for a declared purpose, bound to one policy version; `under_review` while nobody has answered.
+
+    `kind`: exemption (it allows) or may-i (an answer to "may I?", which allows too); `refused` where the answer was no.
+    """
 
     __tablename__ = "exemption"
+    __table_args__ = (
+        CheckConstraint("under_review OR by <> 'machine'", name="a_person_answers"),
+        CheckConstraint("under_review OR by <> member", name="another_person_answers"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     member: Mapped[str] = mapped_column(index=True)
     category: Mapped[str]
@@ -172,6 +224,10 @@ class Exemption(Base):
     by: Mapped[str]
     granted_at: Mapped[datetime]
     ends_at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(default="exemption", server_default="exemption")
+    refused: Mapped[bool] = mapped_column(default=False, server_default=false())
+    case_id: Mapped[int | None] = mapped_column(ForeignKey("case.id"))
+    answer: Mapped[str | None]
 
 
 class Tally(Base):

@@ -8,7 +8,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -50,7 +50,13 @@ class Store:
             immediate = connection.get_execution_options().get("write", False)
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
+        def returned(connection: Any, _record: object) -> None:
+            # A commit that a deferred key refuses leaves SQLite's transaction open, and SQLAlchemy takes it for over.
+            if connection is not None and connection.in_transaction:
+                connection.rollback()
+
         event.listen(self.engine, "connect", connected)
+        event.listen(self.engine, "checkin", returned)
         event.listen(self.engine, "begin", begin)
 
     def migrate(self) -> None:
@@ -58,11 +64,26 @@ class Store:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
         try:
-            with self.engine.begin() as connection:
+            with self.engine.connect() as connection, self._without_foreign_keys(connection):
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+                connection.commit()
         except SQLAlchemyError as error:
             raise StoreError(_explain(self, error)) from error
+
+    @contextmanager
+    def _without_foreign_keys(self, connection: Connection) -> Iterator[None]:
+        """SQLite alone: it changes a table by rebuilding it, which its checks of keys would take for a loss."""
+        if self.url.get_backend_name() != "sqlite":
+            yield
+            return
+        raw: Any = connection.connection.driver_connection
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            yield
+        finally:
+            connection.rollback()
+            raw.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
     def read(self) -> Iterator[Session]:

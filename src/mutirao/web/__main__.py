@@ -4,8 +4,9 @@ From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_B
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
 (JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
-(where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas) and
-MUTIRAO_HSTS_S.
+(where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas),
+MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES and MUTIRAO_MAIL (those tables
+of the settings as JSON) for the rounds.
 """
 
 import os
@@ -17,7 +18,11 @@ from urllib.parse import urlsplit
 import uvicorn
 from jupyterhub.services.auth import HubOAuth
 
+from mutirao.cases.office import Office
+from mutirao.cases.rounds import Rounds
+from mutirao.cases.wording import Pages
 from mutirao.errors import ConfigError
+from mutirao.fairness import Cases, Mail
 from mutirao.origins import origins
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
@@ -68,12 +73,25 @@ def serve(environment: Mapping[str, str]) -> None:
         limits=Limits(trusted=tuple(filter(None, environment.get("MUTIRAO_TRUSTED_PROXIES", "").split(",")))),
         hsts_s=int(environment.get("MUTIRAO_HSTS_S", "0")),
     )
+    rounds = Rounds(
+        store,
+        Office(
+            load_versions(),
+            Pages(environment.get("MUTIRAO_PAGES_URL") or required(environment, "JUPYTERHUB_SERVICE_PREFIX")),
+            Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}"),
+        ),
+        Mail.model_validate_json(environment.get("MUTIRAO_MAIL") or "{}"),
+        now,
+        environment.get("MUTIRAO_LANGUAGE", "en"),
+    )
+    rounds.start()
     try:
         # Our own reading of X-Forwarded-* knows which proxies to believe.
         uvicorn.run(
             app, host=where.hostname, port=where.port, server_header=False, proxy_headers=False, log_level="warning"
         )
     finally:
+        rounds.stop()
         store.close()
 
 
