@@ -13,11 +13,11 @@ LAYERS = (
     {"section"},
     {"fairness"},
     {"config"},
-    {"policy", "accounts"},
+    {"policy", "accounts", "certificate"},
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},
-    {"hub", "gate", "watch", "web", "reference", "part", "scan", "certificate", "reach"},
+    {"hub", "gate", "watch", "web", "reference", "part", "scan", "reach"},
     {"cli_cases"},
     {"supervisor", "cli", "__main__"},
 )
