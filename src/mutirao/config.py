@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -99,6 +100,50 @@ class Login(Section):
                 value = os.environ[value["env"]]
             found[key] = value
         return found
+
+
+FromEnvironment = dict[Literal["env"], str]
+
+
+def _resolved(key: str, value: str | FromEnvironment) -> str:
+    """The value itself, or that of the variable which it names; ConfigError where that is not set."""
+    if isinstance(value, str):
+        return value
+    if value["env"] not in os.environ:
+        raise ConfigError(f"{key} names the variable {value['env']}, which is not set.")
+    return os.environ[value["env"]]
+
+
+class StoreSettings(Section):
+    """Where cases, notices and the audit are kept, and where the hub keeps its own tables."""
+
+    url: str | FromEnvironment = Field(
+        "",
+        description="Empty: SQLite in the data folder. Else postgresql://USER@HOST/DATABASE; one with a password is "
+        'better named by its environment variable: { env = "NAME" }.',
+    )
+    hub_url: str | FromEnvironment = Field(
+        "", description="The same for the hub's own tables; another database than url's, better with another user."
+    )
+
+    @field_validator("url", "hub_url")
+    @classmethod
+    def _kind(cls, value: str | FromEnvironment) -> str | FromEnvironment:
+        if isinstance(value, dict) and set(value) != {"env"}:
+            raise ValueError('must be text or { env = "NAME" }')
+        if isinstance(value, str) and value and not value.startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError("must start with postgresql://, or be empty for SQLite")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> "StoreSettings":
+        if self.url and self.url == self.hub_url:
+            raise ValueError("has url and hub_url alike, but each needs a database of its own")
+        return self
+
+    def hub_variables(self) -> set[str]:
+        """The environment variables that the hub needs for its own tables."""
+        return set() if isinstance(self.hub_url, str) else {self.hub_url["env"]}
 
 
 class Policy(Section):
@@ -202,6 +247,7 @@ class Settings(Section):
 
     service: Service = Service()
     login: Login = Login()
+    store: StoreSettings = StoreSettings()
     policy: Policy = Policy()
     sandbox: Sandbox = Sandbox()
     gate: Gate = Gate()
@@ -225,8 +271,19 @@ class Settings(Section):
 
     @property
     def store_url(self) -> str:
-        """Where the cases are kept, as SQLAlchemy names it."""
-        return f"sqlite:///{self.service.data / 'store' / 'mutirao.sqlite'}"
+        """Where the cases are kept, as SQLAlchemy names it; with its password."""
+        url = _resolved("store.url", self.store.url)
+        return _with_driver(url) or f"sqlite:///{self.service.data / 'store' / 'mutirao.sqlite'}"
+
+    @property
+    def hub_database_url(self) -> str:
+        """Where the hub keeps its own tables; with its password."""
+        url = _resolved("store.hub_url", self.store.hub_url)
+        return _with_driver(url) or f"sqlite:///{self.service.data / 'hub' / 'jupyterhub.sqlite'}"
+
+
+def _with_driver(url: str) -> str:
+    return re.sub(r"^postgresql://", "postgresql+psycopg://", url)
 
 
 def load(path: Path | None, changes: dict[str, dict[str, Any]] | None = None) -> Settings:
@@ -258,7 +315,7 @@ def _explain(entry: Any, path: Path | None) -> str:
     if entry["type"] == "missing":
         return f"{where} is missing in {file}: it has no default."
     message = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    shown = "…" if "secret" in where else repr(entry["input"])
+    shown = "…" if "secret" in where or where.startswith("store.") else repr(entry["input"])
     return f"{where} is {shown} in {file}: must be {message.removeprefix('must be ')}."
 
 
@@ -286,4 +343,7 @@ def show(settings: Settings) -> str:
     for name in values["login"]["options"]:
         if any(word in name.lower() for word in SECRET_WORDS):
             values["login"]["options"][name] = "**********"
+    for name in ("url", "hub_url"):
+        if isinstance(values["store"][name], str):
+            values["store"][name] = re.sub(r"(://[^:/@]*:)[^@]*@", r"\1**********@", values["store"][name])
     return tomli_w.dumps(values)

@@ -137,15 +137,16 @@ class Supervisor:
 
     def _migrate(self) -> None:
         """Bring the store up to date as the service's own user, so that the files are its own."""
-        code = "import sys; from mutirao.hub.guard import prepare_store; prepare_store(sys.argv[1], int(sys.argv[2]))"
+        code = "import os, sys; from mutirao.hub.guard import prepare_store as p; p(os.environ['URL'], int(sys.argv[1]))"
         done = subprocess.run(
-            [sys.executable, "-c", code, self.settings.store_url, str(self.settings.policy.version)],
+            [sys.executable, "-c", code, str(self.settings.policy.version)],
             user=self.uid,
             group=self.uid,
             extra_groups=[],
             umask=0o077,
             cwd=self.data / "store",
-            env=self._environment(),
+            # Not on the command line, which everybody can read: the address may hold a password.
+            env=self._environment() | {"URL": self.settings.store_url},
             capture_output=True,
             text=True,
             check=False,
@@ -235,7 +236,7 @@ class Supervisor:
     def _login_environment(self) -> dict[str, str]:
         """What the authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
         wanted = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"}
-        wanted |= self.settings.login.variables()
+        wanted |= self.settings.login.variables() | self.settings.store.hub_variables()
         return {key: os.environ[key] for key in wanted if key in os.environ}
 
     def _gate_environment(self, place: Place) -> dict[str, str]:

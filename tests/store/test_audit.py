@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -17,9 +16,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def entries(tmp_path: Path) -> list[Audit]:
-    store = Store(f"sqlite:///{tmp_path / 'x.sqlite'}")
-    store.migrate()
+def entries(store: Store) -> list[Audit]:
     for number in range(5):
         with store.write() as session:
             audit.append(session, NOON, "test", actor="a", subject="üser", content={"n": number})
@@ -28,7 +25,6 @@ def entries(tmp_path: Path) -> list[Audit]:
         for entry in found:
             session.expunge(entry)
             make_transient(entry)
-    store.close()
     return found
 
 

@@ -140,9 +140,9 @@ class House:
 
 
 @contextmanager
-def house(folder: Path) -> Iterator[House]:
+def house(folder: Path, url: str = "") -> Iterator[House]:
     """A fresh service with policy 1 in force since the day before START and policy 2 since START."""
-    store = Store(f"sqlite:///{folder / 'mutirao.sqlite'}")
+    store = Store(url or f"sqlite:///{folder / 'mutirao.sqlite'}")
     store.migrate()
     hub = HubTwin()
     built: list[House] = []

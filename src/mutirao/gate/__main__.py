@@ -41,14 +41,16 @@ def serve(environment: Mapping[str, str]) -> None:
     if where.hostname is None or where.port is None:
         raise ConfigError(f"MUTIRAO_GATE_URL is {where.geturl()!r}: must name host and port.")
     pages = Pages(required(environment, "MUTIRAO_PAGES_URL"))
-    store = Store(required(environment, "MUTIRAO_DATABASE"))
+    judge_timeout_s = float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5"))
+    # The store gives up before the gate does: what was refused as not judged must not be recorded afterwards.
+    store = Store(required(environment, "MUTIRAO_DATABASE"), patience_s=0.8 * judge_timeout_s)
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
         judge=Desk(store, Engine(default_pack()), load_versions(), pages, now),
         actors=HubActors(required(environment, "JUPYTERHUB_API_URL"), required(environment, "MUTIRAO_SERVICE_TOKEN")),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
         language=environment.get("MUTIRAO_LANGUAGE", "en"),
-        judge_timeout_s=float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5")),
+        judge_timeout_s=judge_timeout_s,
     )
     try:
         main(gate, where.hostname, where.port)

@@ -16,7 +16,7 @@ from mutirao.errors import ConfigError
 from mutirao.hub import actor_api
 from mutirao.hub.proxy import Guarded
 from mutirao.policy.version import load_versions
-from mutirao.store.store import Store
+from mutirao.store.store import MIGRATION_PATIENCE_S, Store
 
 SETS = ("extra_user_scopes",)
 """Those of the hub's traits that are a set where the others are lists."""
@@ -129,7 +129,7 @@ def guarded_class(proxy_class: Any) -> type:
 
 def prepare_store(url: str, version: int) -> None:
     """Migrate the store and, where no policy was ever adopted, adopt `version` now."""
-    store = Store(url)
+    store = Store(url, MIGRATION_PATIENCE_S)
     store.migrate()
     now = datetime.now(UTC)
     known = set(load_versions())

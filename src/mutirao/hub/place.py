@@ -34,8 +34,9 @@ class Place:
         return f"http://{self.hub_ip}:{self.hub_port}/hub/api"
 
     def dump(self) -> dict[str, str]:
-        """The environment variable that carries this place to the hub."""
-        return {VARIABLE: json.dumps(asdict(self) | {"settings": self.settings.model_dump(mode="json")})}
+        """The environment variable that carries this place to the hub, which has no business in the store."""
+        settings = self.settings.model_dump(mode="json", exclude={"store": {"url"}})
+        return {VARIABLE: json.dumps(asdict(self) | {"settings": settings})}
 
 
 def here() -> Place:

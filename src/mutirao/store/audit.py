@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mutirao.store.models import Audit
+from mutirao.store.models import Audit, storable
 
 GENESIS = "0" * 64
 
@@ -39,7 +39,8 @@ def append(
     number = last.id + 1 if last else 1
     previous = last.hash if last else GENESIS
     salt = secrets.token_hex(16)
-    content = {"act": act, "actor": actor, "subject": subject, **content}
+    actor, subject = _plain(actor), _plain(subject)
+    content = _plain({"act": act, "actor": actor, "subject": subject, **content})
     commitment = commit(salt, content)
     entry = Audit(
         id=number,
@@ -56,6 +57,15 @@ def append(
     session.add(entry)
     session.flush()
     return entry
+
+
+def _plain(value: Any) -> Any:
+    """The value with every text in it as the database keeps it."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, slots=True)
