@@ -44,7 +44,9 @@ class Server:
     def start(self) -> None:
         options = " ".join(f"-c {option}" for option in FAST)
         options += f" -c listen_addresses='' -c unix_socket_directories={self.folder}"
-        self._run("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start")
+        self._run(
+            "pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start"
+        )
 
     def stop(self, how: str = "immediate") -> None:
         self._run("pg_ctl", "-D", str(self.data), "-w", "-m", how, "stop")

@@ -225,6 +225,56 @@ class Gate(Section):
     judge_timeout_s: float = Field(5, gt=0, description="A cell not judged by then is refused, honestly.")
 
 
+class AuditSettings(Section):
+    """The chain of everything that was done, and where its signed heads go."""
+
+    heads: Path | None = Field(
+        None,
+        description="File that signed heads are added to, best on another machine's mount; must be absolute. "
+        "audit/heads.jsonl in the data folder if left out.",
+    )
+    every_minutes: int = Field(10, ge=1, description="How often a head is signed, where the chain has grown.")
+
+    @field_validator("heads")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("must be an absolute path")
+        return value
+
+
+class Privacy(Section):
+    """How long personal data is kept."""
+
+    keep_days: int = Field(
+        365, ge=0, description="Days after which a case loses its names, excerpts and reasons; 0 keeps them for ever."
+    )
+
+
+class Logs(Section):
+    """The parts' logs in the data folder."""
+
+    max_mb: int = Field(20, ge=1, le=10_000, description="A log that has grown to this is cut, MiB.")
+    keep: int = Field(5, ge=0, le=99, description="How many cut pieces of each log are kept.")
+
+
+class Metrics(Section):
+    """What Prometheus may read."""
+
+    token: FromEnvironment | None = Field(
+        None,
+        description="Variable with the token that opens the pages' /metrics: { env = \"NAME\" }. Operators' own "
+        "tokens open it too, and nobody on this machine needs one.",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _named(cls, value: FromEnvironment | None) -> FromEnvironment | None:
+        if value is not None and set(value) != {"env"}:
+            raise ValueError('must be { env = "NAME" }')
+        return value
+
+
 ENVIRONMENTS = {
     "base": Environment(
         title={"en": "Data science", "pt-BR": "Ciência de dados"},
@@ -251,6 +301,10 @@ class Settings(Section):
     policy: Policy = Policy()
     sandbox: Sandbox = Sandbox()
     gate: Gate = Gate()
+    audit: AuditSettings = AuditSettings()
+    privacy: Privacy = Privacy()
+    logs: Logs = Logs()
+    metrics: Metrics = Metrics()
     environments: dict[Name, Environment] = Field(ENVIRONMENTS, description="Environments on the start page, by name.")
     sizes: dict[Name, Size] = Field(SIZES, description="Sizes on the start page, by name; the first is preselected.")
 
@@ -274,6 +328,16 @@ class Settings(Section):
         """Where the cases are kept, as SQLAlchemy names it; with its password."""
         url = _resolved("store.url", self.store.url)
         return _with_driver(url) or f"sqlite:///{self.service.data / 'store' / 'mutirao.sqlite'}"
+
+    @property
+    def heads_file(self) -> Path:
+        """Where signed heads of the audit go."""
+        return self.audit.heads or self.service.data / "audit" / "heads.jsonl"
+
+    @property
+    def metrics_token(self) -> str:
+        """What opens the metrics from afar, empty for none."""
+        return _resolved("metrics.token", self.metrics.token) if self.metrics.token else ""
 
     @property
     def hub_database_url(self) -> str:

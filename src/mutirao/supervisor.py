@@ -26,6 +26,8 @@ from mutirao.hub.place import Place
 from mutirao.hub.spawner import open_sandboxes
 from mutirao.part import Keeper, Part, PartError
 from mutirao.sandbox.sandboxes import Sandboxes
+from mutirao.unit import notify
+from mutirao.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +62,9 @@ class Supervisor:
             self._migrate()
             place = self._place()
             sandboxes = open_sandboxes(place)
+            upkeep = Upkeep(self.settings, self.uid, self._environment())
+            upkeep.prepare()
+            chores: list[asyncio.Task[None]] = []
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.end.set)
@@ -67,13 +72,19 @@ class Supervisor:
                 await sandboxes.recover()
                 await sandboxes.prepare()
                 await self._start(place)
+                chores.append(asyncio.create_task(upkeep.run()))
                 if not self.end.is_set():
                     self._greet(place)
                 await self._wait(sandboxes)
             finally:
                 print("Stopping …", file=sys.stderr, flush=True)
+                notify("STOPPING=1")
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.gather(*chores, return_exceptions=True)
                 async with contextlib.AsyncExitStack() as steps:
                     # Run last to first; one that fails does not keep the others from being stopped.
+                    steps.push_async_callback(upkeep.sign)
                     steps.push_async_callback(sandboxes.teardown)
                     for keeper in self.keepers:
                         steps.push_async_callback(keeper.stop)
@@ -137,7 +148,7 @@ class Supervisor:
 
     def _migrate(self) -> None:
         """Bring the store up to date as the service's own user, so that the files are its own."""
-        code = "import os, sys; from mutirao.hub.guard import prepare_store as p; p(os.environ['URL'], int(sys.argv[1]))"
+        code = "import os, sys; from mutirao.hub import guard; guard.prepare_store(os.environ['URL'], int(sys.argv[1]))"
         done = subprocess.run(
             [sys.executable, "-c", code, str(self.settings.policy.version)],
             user=self.uid,
@@ -323,6 +334,7 @@ class Supervisor:
                 lines += [f"  {url}/hub/signup?invite_key={token}"]
         lines += ["Ctrl-C stops everything.", ""]
         print("\n".join(lines), flush=True)
+        notify("READY=1")
 
 
 def _demo_password() -> str:

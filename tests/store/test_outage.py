@@ -250,7 +250,7 @@ def test_a_newer_database_is_refused(empty_url: str) -> None:
     with store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
-    with pytest.raises(StoreError, match="9999.*newer"):
+    with pytest.raises(StoreError, match=r"9999.*newer"):
         store.migrate()
     store.close()
 

@@ -45,7 +45,7 @@ def test_models_and_migrations_agree(store: Store) -> None:
 
 
 def test_a_decision_without_its_notice_is_refused(store: Store) -> None:
-    with pytest.raises(StoreError, match="(?i)not[- ]null"), store.write() as session:
+    with pytest.raises(StoreError, match=r"(?i)not[- ]null"), store.write() as session:
         session.add(
             Decision(case_id=case(session).id, at=NOON, by="machine", action="stop", policy_version=1, reason="x")
         )

@@ -73,7 +73,7 @@ class Store:
         """
         config = _alembic()
         with (
-            self._explained(),
+            self.explained(),
             self.engine.connect().execution_options(write=True) as connection,
             connection.begin(),
         ):
@@ -91,7 +91,7 @@ class Store:
 
     def revision(self) -> str | None:
         """The shape that the tables have now, None for an empty database."""
-        with self._explained(), self.engine.connect() as connection:
+        with self.explained(), self.engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
 
     @property
@@ -107,7 +107,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one consistent moment."""
-        with self._explained(), self._sessions() as session:
+        with self.explained(), self._sessions() as session:
             if not self.is_sqlite:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -119,7 +119,7 @@ class Store:
         What took longer than `patience_s` is rolled back: whoever waited has been told that it failed.
         """
         began = time.monotonic()
-        with self._explained(), self._sessions() as session:
+        with self.explained(), self._sessions() as session:
             session.connection(execution_options={"write": True})
             if not self.is_sqlite:
                 session.execute(text("LOCK TABLE audit IN EXCLUSIVE MODE"))
@@ -130,7 +130,8 @@ class Store:
             session.commit()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Errors of the database as StoreError."""
         try:
             yield
         except SQLAlchemyError as error:
@@ -144,7 +145,12 @@ class Store:
 
 def newest_revision() -> str:
     """The shape that this version gives the tables."""
-    return str(ScriptDirectory.from_config(_alembic()).get_current_head())
+    return str(script_directory().get_current_head())
+
+
+def script_directory() -> ScriptDirectory:
+    """The migrations of this version."""
+    return ScriptDirectory.from_config(_alembic())
 
 
 def _alembic() -> Config:
@@ -157,7 +163,9 @@ def _explain(store: Store, error: SQLAlchemyError) -> str:
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     lowered = cause.lower()
     if "is full" in lowered or "no space" in lowered:
-        return f"The database {store.place} can't grow: the disk is full. Free some space; nothing that was told is lost."
+        return (
+            f"The database {store.place} can't grow: the disk is full. Free some space; nothing that was told is lost."
+        )
     if "readonly" in lowered or "unable to open" in lowered:
         return (
             f"The database {store.place} can't be opened for writing ({cause}). Check the owner and mode of its folder."
