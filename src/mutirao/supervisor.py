@@ -27,7 +27,7 @@ from mutirao.hub.spawner import open_sandboxes
 from mutirao.part import Keeper, Part, PartError
 from mutirao.sandbox.sandboxes import Sandboxes
 from mutirao.unit import notify
-from mutirao.upkeep import Upkeep
+from mutirao.upkeep import Upkeep, state_file
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +268,9 @@ class Supervisor:
             "MUTIRAO_COOKIE_SECRET": place.web_secret,
             "MUTIRAO_CONTACT": self.settings.service.contact,
             "MUTIRAO_LANGUAGE": self.settings.service.language,
+            "MUTIRAO_GATE_URL": place.gate_url,
+            "MUTIRAO_METRICS_TOKEN": self.settings.metrics_token,
+            "MUTIRAO_STATE": str(state_file(self.data)),
             "JUPYTERHUB_SERVICE_URL": place.web_url,
             "JUPYTERHUB_SERVICE_PREFIX": "/services/mutirao/",
             "JUPYTERHUB_BASE_URL": "/",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, null, select, update
 from sqlalchemy.orm import make_transient
 
 from mutirao.errors import StoreError
@@ -146,11 +146,24 @@ def test_more_destroyed_than_an_erasure_names_is_found(store: Store) -> None:
     with store.write() as session:
         audit.erase(session, [2, 3], NOON, actor="x", why="x")
     with store.write() as session:
-        session.execute(update(Audit).where(Audit.id == 4).values(salt=None, content=None))
+        blank = {"salt": None, "content": null(), "act": "erased", "actor": None, "subject": None}
+        session.execute(update(Audit).where(Audit.id == 4).values(**blank))
     with store.read() as session:
         found = audit.verify(audit.entries(session))
     assert found is not None
     assert (found.number, found.reason) == (4, "its content is gone, and no erasure names it")
+
+
+def test_an_erased_entry_tells_nothing_that_nobody_vouches_for(store: Store) -> None:
+    write(store)
+    with store.write() as session:
+        audit.erase(session, [2], NOON, actor="x", why="x")
+    with store.write() as session:
+        session.execute(update(Audit).where(Audit.id == 2).values(act="policy.adopt"))
+    with store.read() as session:
+        assert audit.verify(audit.entries(session)) == Broken(
+            2, "its content is gone, but its columns still tell something"
+        )
 
 
 # Heads

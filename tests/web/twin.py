@@ -19,8 +19,9 @@ from mutirao.detect.finding import Finding, Level, Maturity
 from mutirao.policy.category import Category
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
-from mutirao.web.app import PREFIX, make_app
+from mutirao.web.app import NOTHING_WATCHED, PREFIX, make_app
 from mutirao.web.hub import HubAway, Person, Runtime
+from mutirao.web.metrics import Watch
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 ORIGIN = "http://house.test"
@@ -58,6 +59,13 @@ class HubTwin:
     async def runtimes(self, name: str) -> tuple[Runtime, ...]:
         self._answer()
         return self.servers.get(name, ())
+
+    async def running(self) -> int:
+        self._answer()
+        return sum(map(len, self.servers.values()))
+
+    async def check(self) -> None:
+        self._answer()
 
     def _answer(self) -> None:
         if self.away:
@@ -140,7 +148,7 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, url: str = "") -> Iterator[House]:
+def house(folder: Path, url: str = "", watch: Watch = NOTHING_WATCHED) -> Iterator[House]:
     """A fresh service with policy 1 in force since the day before START and policy 2 since START."""
     store = Store(url or f"sqlite:///{folder / 'mutirao.sqlite'}")
     store.migrate()
@@ -153,6 +161,7 @@ def house(folder: Path, url: str = "") -> Iterator[House]:
         secret=SECRET,
         clock=lambda: built[0].now,
         contact="help@house.test",
+        watch=watch,
     )
     built.append(House(store=store, app=app, hub=hub))
     built[0].now = START - timedelta(days=1)

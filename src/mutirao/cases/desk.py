@@ -184,9 +184,9 @@ class Desk:
         return action is Action.HOLD and rows < MOST_ROWS_A_CASE and session.scalars(known.limit(1)).first() is None
 
     def _hour_is_over(self, session: Session, case: Case, now: datetime) -> bool:
-        """True where the last decision of this case is an hour old."""
+        """True where the last decision of this case is an hour old, or the clock was set back behind it."""
         last = session.scalars(select(func.max(Decision.at)).where(Decision.case_id == case.id)).one()
-        return last is None or now - last >= REPEAT_EVERY
+        return last is None or not timedelta(0) <= now - last < REPEAT_EVERY
 
     def _case(self, session: Session, cell: Cell, finding: Finding, version: int, now: datetime) -> Case:
         """Today's case of this person and this matter, opened where there is none."""

@@ -7,6 +7,7 @@ MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB and MUTIRAO_JUDGE_TIMEOUT_S.
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from mutirao.detect.pack import default_pack
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.gate.actor import HubActors
 from mutirao.gate.app import Gate, main
+from mutirao.gate.measure import Measured
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 
@@ -44,9 +46,12 @@ def serve(environment: Mapping[str, str]) -> None:
     judge_timeout_s = float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5"))
     # The store gives up before the gate does: what was refused as not judged must not be recorded afterwards.
     store = Store(required(environment, "MUTIRAO_DATABASE"), patience_s=0.8 * judge_timeout_s)
+    counters: Counter[str] = Counter()
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
-        judge=Desk(store, Engine(default_pack()), load_versions(), pages, now),
+        judge=Measured(Desk(store, Engine(default_pack()), load_versions(), pages, now), counters),
+        counters=counters,
+        probe=store.check,
         actors=HubActors(required(environment, "JUPYTERHUB_API_URL"), required(environment, "MUTIRAO_SERVICE_TOKEN")),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
         language=environment.get("MUTIRAO_LANGUAGE", "en"),

@@ -59,6 +59,7 @@ def guard(
         "MUTIRAO_COOKIE_SECRET": secrets.token_hex(32),
         "MUTIRAO_CONTACT": contact,
         "MUTIRAO_LANGUAGE": language,
+        "MUTIRAO_GATE_URL": gate_url,
     }
     user = {"user": service_user} if service_user else {}
     c.JupyterHub.services = [

@@ -74,6 +74,9 @@ def _plain(value: Any) -> Any:
 ERASE = "privacy.erase"
 """The act of an entry that names the entries whose content was erased."""
 
+ERASED = "erased"
+"""What stands for the act of an entry whose content is gone: nothing there is told that nothing vouches for."""
+
 BATCH = 2_000
 COLUMNS = (
     Audit.id,
@@ -123,7 +126,9 @@ def erase(session: Session, numbers: Collection[int], at: datetime, *, actor: st
         erasable = select(Audit.id).where(Audit.id.in_(part), Audit.act != ERASE, Audit.salt.is_not(None))
         found = list(session.scalars(erasable.order_by(Audit.id)))
         session.execute(
-            update(Audit).where(Audit.id.in_(found)).values(salt=None, content=null(), actor=None, subject=None)
+            update(Audit)
+            .where(Audit.id.in_(found))
+            .values(salt=None, content=null(), actor=None, subject=None, act=ERASED)
         )
         gone += found
     if gone:
@@ -177,6 +182,8 @@ class Check:
                 return Broken(entry.id, "its columns differ from its content")
             if entry.act == ERASE:
                 self._covered(entry.content["entries"])
+        elif (entry.act, entry.actor, entry.subject) != (ERASED, None, None):
+            return Broken(entry.id, "its content is gone, but its columns still tell something")
         elif self._blank and self._blank[-1][1] == entry.id - 1:
             self._blank[-1][1] = entry.id
         else:

@@ -3,13 +3,15 @@
 From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_BASE_URL, JUPYTERHUB_API_URL,
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
-(JupyterHub groups whose members see every case, separated by commas).
+(JupyterHub groups whose members see every case, separated by commas). For the metrics: MUTIRAO_GATE_URL,
+MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE, the file in which the last signed head of the audit stands.
 """
 
 import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -20,6 +22,7 @@ from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 from mutirao.web.app import make_app
 from mutirao.web.hub import JupyterHub
+from mutirao.web.metrics import Watch
 
 
 def required(environment: Mapping[str, str], name: str) -> str:
@@ -56,6 +59,11 @@ def serve(environment: Mapping[str, str]) -> None:
         base_url=environment.get("JUPYTERHUB_BASE_URL", "/"),
         contact=environment.get("MUTIRAO_CONTACT", ""),
         default_language=environment.get("MUTIRAO_LANGUAGE", "en"),
+        watch=Watch(
+            gate_url=environment.get("MUTIRAO_GATE_URL", ""),
+            token=environment.get("MUTIRAO_METRICS_TOKEN", ""),
+            state_file=Path(environment["MUTIRAO_STATE"]) if environment.get("MUTIRAO_STATE") else None,
+        ),
     )
     try:
         uvicorn.run(app, host=where.hostname, port=where.port, server_header=False, log_level="warning")
