@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from mutirao.errors import ConfigError
 
@@ -95,7 +96,7 @@ def text(config: Path | None) -> str:
     docs = (Path(run).parent if run else Path(__file__).parent) / "docs" / "howto" / "operate.md"
     return UNIT.format(
         mark=MARK,
-        docs=docs,
+        docs=quote(str(docs)).replace("%", "%%"),
         command=" ".join(_quoted(word) for word in words),
         environment="\n".join(environment),
         capabilities=CAPABILITIES,

@@ -33,7 +33,9 @@ class Store:
         self.url = postgres.with_driver(make_url(url))
         self.patience_s = patience_s
         self.errors = 0
-        details: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": patience_s}
+        details: dict[str, Any] = {"pool_pre_ping": True}
+        if self.url.database:
+            details["pool_timeout"] = patience_s
         if self.is_sqlite:
             details["connect_args"] = {"timeout": patience_s, "check_same_thread": False}
         elif self.url.get_backend_name() == "postgresql":
