@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 
 LAYERS = (
-    {"errors", "language", "origins", "bucket"},
+    {"errors", "language", "origins", "bucket", "logs"},
     {"section"},
     {"fairness"},
     {"config"},
@@ -18,8 +18,20 @@ LAYERS = (
     {"store"},
     {"cases", "share", "sandbox"},
     {"hub", "gate", "watch", "web", "reference", "part", "scan", "reach"},
-    {"cli_cases"},
-    {"supervisor", "cli", "__main__"},
+    {
+        "cli_cases",
+        "supervisor",
+        "cli",
+        "__main__",
+        "operate",
+        "instance",
+        "upkeep",
+        "backup",
+        "restore",
+        "upgrade",
+        "hub_tables",
+        "unit",
+    },
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
@@ -77,7 +89,16 @@ def test_imports_point_down(path: Path) -> None:
         same_layer = HEIGHT[target] == HEIGHT[part]
         assert HEIGHT[target] <= HEIGHT[part], f"{part} imports {name}, which lies above it"
         allowed_side = {("hub", "gate"), ("web", "hub"), ("hub", "part")}
-        allowed_side |= {("cli", "supervisor"), ("__main__", "cli")}
+        allowed_side |= {("cli", "supervisor"), ("__main__", "cli"), ("supervisor", "upkeep"), ("supervisor", "unit")}
+        allowed_side |= {("cli", target) for target in ("cli_cases", "operate", "instance", "upkeep")}
+        allowed_side |= {("cli_cases", "instance")}
+        allowed_side |= {
+            ("operate", target) for target in ("instance", "upkeep", "backup", "restore", "upgrade", "unit")
+        }
+        allowed_side |= {("backup", "instance")}
+        allowed_side |= {
+            (copy, near) for copy in ("restore", "upgrade") for near in ("backup", "instance", "hub_tables")
+        }
         assert not same_layer or (part, target) in allowed_side, f"{part} imports its neighbour {name}"
 
 

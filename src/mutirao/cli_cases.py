@@ -2,23 +2,36 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mutirao import config
 from mutirao.errors import MutiraoError
+from mutirao.instance import open_store
 
-Opener = Callable[[argparse.Namespace], Any]
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 Settings = Callable[[argparse.Namespace], config.Settings]
 
 
 class Commands:
-    """The commands, with the two ways into this instance that the command line has: its settings and its store."""
+    """The commands; `settings` gives the instance's from the options of the command line."""
 
-    def __init__(self, store: Opener, settings: Settings) -> None:
-        self._store = store
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    @contextmanager
+    def _read(self, options: argparse.Namespace) -> "Iterator[Session]":
+        with open_store(self._settings(options)) as store, store.read() as session:
+            yield session
+
+    @contextmanager
+    def _write(self, options: argparse.Namespace) -> "Iterator[Session]":
+        with open_store(self._settings(options)) as store, store.write() as session:
+            yield session
 
     def add(self, group: Callable[[str, str], Any], command: Callable[..., Any]) -> None:
         """Add every command to the parser."""
@@ -61,7 +74,7 @@ class Commands:
         wanted = select(Case).order_by(Case.id.desc())
         if options.member:
             wanted = wanted.where(Case.member == options.member)
-        with self._store(options).read() as session:
+        with self._read(options) as session:
             for case in session.scalars(wanted):
                 last = case.decisions[-1].action if case.decisions else "-"
                 print(f"{case.number}\t{case.member or '-'}\t{case.category}\t{last}\tseen {case.seen} times")
@@ -71,7 +84,7 @@ class Commands:
         from mutirao.cases import appeal, record, review
 
         now = _now()
-        with self._store(options).write() as session:
+        with self._write(options) as session:
             case = record.find_case(session, options.number)
             if case is None:
                 raise MutiraoError(f"There is no case {options.number}.")
@@ -101,7 +114,7 @@ class Commands:
         """List the restrictions that hold now."""
         from mutirao.cases import sanction
 
-        with self._store(options).read() as session:
+        with self._read(options) as session:
             for member, restriction in sorted(sanction.active(session, _now()).items()):
                 for held in restriction.held:
                     print(f"{held.sanction}\t{member}\t{held.scope}\tuntil {held.ends_at:%Y-%m-%d %H:%M}\t{held.case}")
@@ -111,7 +124,7 @@ class Commands:
         from mutirao.cases import review
 
         office = self._office(options)
-        with self._store(options).write() as session:
+        with self._write(options) as session:
             entry = review.find_sanction(session, options.sanction)
             if entry is None:
                 raise MutiraoError(f"There is no sanction {options.sanction}: mutirao sanction list names them.")
@@ -122,7 +135,7 @@ class Commands:
         """List the incidents, the newest first."""
         from mutirao.cases import incident
 
-        with self._store(options).read() as session:
+        with self._read(options) as session:
             for entry in incident.all_of(session):
                 state = entry.outcome or "open"
                 opened = f"{entry.opened_at:%Y-%m-%d %H:%M}"
@@ -133,7 +146,7 @@ class Commands:
         from mutirao.cases import incident
 
         office = self._office(options)
-        with self._store(options).write() as session:
+        with self._write(options) as session:
             entry = _incident(session, options.number)
             told = _done(incident.reverse(session, office, entry, options.by, options.why, _now()))
             print(f"{entry.number} is reversed: {told} members are told, and what followed is given back.")
@@ -142,7 +155,7 @@ class Commands:
         """Say that the cause was disallowed work after all: what was paused counts again."""
         from mutirao.cases import incident
 
-        with self._store(options).write() as session:
+        with self._write(options) as session:
             entry = _incident(session, options.number)
             _done(incident.confirm(session, entry, options.by, options.why, _now()))
             print(f"{entry.number} is confirmed.")
@@ -151,7 +164,7 @@ class Commands:
         """List the requests that wait, or all of one member's."""
         from mutirao.cases import exemption
 
-        with self._store(options).read() as session:
+        with self._read(options) as session:
             mine = exemption.of(session, options.member) if options.member else None
             for entry in mine if mine is not None else exemption.waiting_for_answer(session, _now()):
                 state = "waiting" if entry.under_review else "refused" if entry.refused else "granted"
@@ -173,7 +186,7 @@ class Commands:
         from mutirao.store.models import Exemption
 
         office = self._office(options)
-        with self._store(options).write() as session:
+        with self._write(options) as session:
             entry = session.get(Exemption, options.exemption)
             if entry is None:
                 raise MutiraoError(f"There is no exemption {options.exemption}: mutirao exemption list names them.")

@@ -3,6 +3,7 @@
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -168,6 +169,50 @@ class Login(Section):
         return found
 
 
+FromEnvironment = dict[Literal["env"], str]
+
+
+def _resolved(key: str, value: str | FromEnvironment) -> str:
+    """The value itself, or that of the variable which it names; ConfigError where that is not set."""
+    if isinstance(value, str):
+        return value
+    if value["env"] not in os.environ:
+        raise ConfigError(f"{key} names the variable {value['env']}, which is not set.")
+    return os.environ[value["env"]]
+
+
+class StoreSettings(Section):
+    """Where cases, notices and the audit are kept, and where the hub keeps its own tables."""
+
+    url: str | FromEnvironment = Field(
+        "",
+        description="Empty: SQLite in the data folder. Else postgresql://USER@HOST/DATABASE; one with a password is "
+        'better named by its environment variable: { env = "NAME" }.',
+    )
+    hub_url: str | FromEnvironment = Field(
+        "", description="The same for the hub's own tables; another database than url's, better with another user."
+    )
+
+    @field_validator("url", "hub_url")
+    @classmethod
+    def _kind(cls, value: str | FromEnvironment) -> str | FromEnvironment:
+        if isinstance(value, dict) and set(value) != {"env"}:
+            raise ValueError('must be text or { env = "NAME" }')
+        if isinstance(value, str) and value and not value.startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError("must start with postgresql://, or be empty for SQLite")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self) -> "StoreSettings":
+        if self.url and self.url == self.hub_url:
+            raise ValueError("has url and hub_url alike, but each needs a database of its own")
+        return self
+
+    def hub_variables(self) -> set[str]:
+        """The environment variables that the hub needs for its own tables."""
+        return set() if isinstance(self.hub_url, str) else {self.hub_url["env"]}
+
+
 class Policy(Section):
     """Which shipped policy version is adopted at the first start."""
 
@@ -252,6 +297,56 @@ class Gate(Section):
     judge_timeout_s: float = Field(5, gt=0, description="A cell not judged by then is refused, honestly.")
 
 
+class AuditSettings(Section):
+    """The chain of everything that was done, and where its signed heads go."""
+
+    heads: Path | None = Field(
+        None,
+        description="File that signed heads are added to, best on another machine's mount; must be absolute. "
+        "audit/heads.jsonl in the data folder if left out.",
+    )
+    every_minutes: int = Field(10, ge=1, description="How often a head is signed, where the chain has grown.")
+
+    @field_validator("heads")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("must be an absolute path")
+        return value
+
+
+class Privacy(Section):
+    """How long personal data is kept."""
+
+    keep_days: int = Field(
+        365, ge=0, description="Days after which a case loses its names, excerpts and reasons; 0 keeps them for ever."
+    )
+
+
+class Logs(Section):
+    """The parts' logs in the data folder."""
+
+    max_mb: int = Field(20, ge=1, le=10_000, description="A log that has grown to this is cut, MiB.")
+    keep: int = Field(5, ge=0, le=99, description="How many cut pieces of each log are kept.")
+
+
+class Metrics(Section):
+    """What Prometheus may read."""
+
+    token: FromEnvironment | None = Field(
+        None,
+        description="Variable with the token that opens the pages' /metrics: { env = \"NAME\" }. Operators' own "
+        "tokens open it too, and nobody on this machine needs one.",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _named(cls, value: FromEnvironment | None) -> FromEnvironment | None:
+        if value is not None and set(value) != {"env"}:
+            raise ValueError('must be { env = "NAME" }')
+        return value
+
+
 ENVIRONMENTS = {
     "base": Environment(
         title={"en": "Data science", "pt-BR": "Ciência de dados"},
@@ -275,12 +370,17 @@ class Settings(Section):
     service: Service = Service()
     tls: Tls = Tls()
     login: Login = Login()
+    store: StoreSettings = StoreSettings()
     policy: Policy = Policy()
     sandbox: Sandbox = Sandbox()
     gate: Gate = Gate()
     cases: Cases = Cases()
     roles: Roles = Roles()
     mail: Mail = Mail()
+    audit: AuditSettings = AuditSettings()
+    privacy: Privacy = Privacy()
+    logs: Logs = Logs()
+    metrics: Metrics = Metrics()
     environments: dict[Name, Environment] = Field(ENVIRONMENTS, description="Environments on the start page, by name.")
     sizes: dict[Name, Size] = Field(SIZES, description="Sizes on the start page, by name; the first is preselected.")
 
@@ -312,8 +412,29 @@ class Settings(Section):
 
     @property
     def store_url(self) -> str:
-        """Where the cases are kept, as SQLAlchemy names it."""
-        return f"sqlite:///{self.service.data / 'store' / 'mutirao.sqlite'}"
+        """Where the cases are kept, as SQLAlchemy names it; with its password."""
+        url = _resolved("store.url", self.store.url)
+        return _with_driver(url) or f"sqlite:///{self.service.data / 'store' / 'mutirao.sqlite'}"
+
+    @property
+    def heads_file(self) -> Path:
+        """Where signed heads of the audit go."""
+        return self.audit.heads or self.service.data / "audit" / "heads.jsonl"
+
+    @property
+    def metrics_token(self) -> str:
+        """What opens the metrics from afar, empty for none."""
+        return _resolved("metrics.token", self.metrics.token) if self.metrics.token else ""
+
+    @property
+    def hub_database_url(self) -> str:
+        """Where the hub keeps its own tables; with its password."""
+        url = _resolved("store.hub_url", self.store.hub_url)
+        return _with_driver(url) or f"sqlite:///{self.service.data / 'hub' / 'jupyterhub.sqlite'}"
+
+
+def _with_driver(url: str) -> str:
+    return re.sub(r"^postgresql://", "postgresql+psycopg://", url)
 
 
 def load(path: Path | None, changes: dict[str, dict[str, Any]] | None = None) -> Settings:
@@ -345,7 +466,7 @@ def _explain(entry: Any, path: Path | None) -> str:
     if entry["type"] == "missing":
         return f"{where} is missing in {file}: it has no default."
     message = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    shown = "…" if "secret" in where else repr(entry["input"])
+    shown = "…" if "secret" in where or where.startswith("store.") else repr(entry["input"])
     return f"{where} is {shown} in {file}: must be {message.removeprefix('must be ')}."
 
 
@@ -373,4 +494,7 @@ def show(settings: Settings) -> str:
     for name in values["login"]["options"]:
         if any(word in name.lower() for word in SECRET_WORDS):
             values["login"]["options"][name] = "**********"
+    for name in ("url", "hub_url"):
+        if isinstance(values["store"][name], str):
+            values["store"][name] = re.sub(r"(://[^:/@]*:)[^@]*@", r"\1**********@", values["store"][name])
     return tomli_w.dumps(values)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mutirao import logs
 from mutirao.accounts import Account
 from mutirao.errors import MutiraoError
 
@@ -139,7 +140,7 @@ class Keeper:
     def tail(self, lines: int = 15) -> str:
         """The last lines of the part's log."""
         with contextlib.suppress(OSError):
-            return "\n".join(self.part.log_file.read_text(errors="replace").splitlines()[-lines:])
+            return logs.tail(self.part.log_file, lines)
         return ""
 
     def restart(self) -> None:

@@ -11,11 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -30,12 +31,16 @@ from mutirao.hub.place import Place
 from mutirao.part import EX_CONFIG, Keeper, Part, PartError
 from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.client import BrokerAway, Client
+from mutirao.unit import notify
+from mutirao.upkeep import Upkeep, state_file
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
 LOOK_S = 10
 """How often a renewed certificate is looked for."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Supervisor:
@@ -61,11 +66,15 @@ class Supervisor:
             place = self._place()
             sandboxes = open_sandboxes(self.settings, place.forwarder_port)
             place = replace(place, broker_socket=str(socket_path(sandboxes)))
+            upkeep = Upkeep(self.settings, self.accounts.pages, self._environment())
+            upkeep.prepare()
+            chores: list[asyncio.Task[None]] = []
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.end.set)
             try:
                 await self._start(place)
+                chores.append(asyncio.create_task(upkeep.run()))
                 if not self.end.is_set():
                     for keeper in self.keepers:
                         keeper.patient = True
@@ -73,10 +82,15 @@ class Supervisor:
                 await self._wait()
             finally:
                 print("Stopping …", file=sys.stderr, flush=True)
+                notify("STOPPING=1")
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.gather(*chores, return_exceptions=True)
                 async with contextlib.AsyncExitStack() as steps:
                     # Run last to first; one that fails does not keep the others from being stopped.
                     # What the broker built is taken down last of all, and here: also where no broker can run.
                     steps.callback(Path(place.broker_socket).unlink, missing_ok=True)
+                    steps.push_async_callback(upkeep.sign)
                     steps.push_async_callback(sandboxes.teardown)
                     for keeper in self.keepers:
                         steps.push_async_callback(keeper.stop)
@@ -175,17 +189,24 @@ class Supervisor:
     def _migrate(self) -> None:
         """Bring the store up to date as one of the two parts that share it, so that the files are theirs."""
         code = (
-            "import sys; from mutirao.hub.guard import prepare_store; from mutirao.store.store import make_shared; "
-            "make_shared(sys.argv[1]); prepare_store(sys.argv[1], int(sys.argv[2]))"
+            "import os, sys; from mutirao.hub.guard import prepare_store; from mutirao.store.store import make_shared; "
+            "make_shared(os.environ['URL']); prepare_store(os.environ['URL'], int(sys.argv[1]))"
         )
-        done = self._as(self.accounts.gate, "store", code, self.settings.store_url, str(self.settings.policy.version))
+        # Not on the command line, which everybody can read: the address may hold a password.
+        secret = {"URL": self.settings.store_url}
+        done = self._as(self.accounts.gate, "store", code, str(self.settings.policy.version), env=secret)
         if done.returncode:
             *_, said = done.stderr.strip().splitlines() or ["it said nothing"]
             # A traceback ends with the error's class and its message.
             raise MutiraoError(f"The database can't be prepared: {said.partition('Error: ')[2] or said}")
 
     def _as(
-        self, account: Account | None, folder: str, code: str, *arguments: str
+        self,
+        account: Account | None,
+        folder: str,
+        code: str,
+        *arguments: str,
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> "subprocess.CompletedProcess[str]":
         """Run a few lines of Python as one of the parts: root writes into no folder that is not root's."""
         part = Part("step", (sys.executable, "-c", code, *arguments), {}, Path(os.devnull), self.data / folder, account)
@@ -193,7 +214,7 @@ class Supervisor:
             part.command(),
             umask=part.account.umask if part.account else 0o077,
             cwd=part.cwd,
-            env=self._environment(),
+            env=self._environment() | dict(env),
             capture_output=True,
             text=True,
             check=False,
@@ -307,7 +328,7 @@ class Supervisor:
     def _login_environment(self) -> dict[str, str]:
         """What the authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
         wanted = {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"}
-        wanted |= self.settings.login.variables()
+        wanted |= self.settings.login.variables() | self.settings.store.hub_variables()
         return {key: os.environ[key] for key in wanted if key in os.environ}
 
     def _gate_environment(self, place: Place) -> dict[str, str]:
@@ -340,6 +361,9 @@ class Supervisor:
             "MUTIRAO_ROLES": self.settings.roles.model_dump_json(),
             "MUTIRAO_MAIL": self.settings.mail.model_dump_json(),
             **self.settings.mail.variables(),
+            "MUTIRAO_GATE_URL": place.gate_url,
+            "MUTIRAO_METRICS_TOKEN": self.settings.metrics_token,
+            "MUTIRAO_STATE": str(state_file(self.data)),
             "JUPYTERHUB_SERVICE_URL": place.web_url,
             "JUPYTERHUB_SERVICE_PREFIX": "/services/mutirao/",
             "JUPYTERHUB_BASE_URL": "/",
@@ -428,6 +452,7 @@ class Supervisor:
             lines += [f"  {url}/hub/signup?invite_key={token}"]
         lines += ["Ctrl-C stops everything.", ""]
         print("\n".join(lines), flush=True)
+        notify("READY=1")
 
     def _first_invite(self) -> str:
         """An operator's invite where there never was one, else nothing; kept by the hub's own user."""

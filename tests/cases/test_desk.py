@@ -77,9 +77,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    store = Store(f"sqlite:///{tmp_path / 'x.sqlite'}")
-    store.migrate()
+def world(store: Store) -> World:
     with store.write() as session:
         adoption.adopt(session, 2, known={1, 2}, effective_from=NOON, now=NOON, by="op", reason="start")
     reader, clock = Reader(), Clock()

@@ -27,11 +27,12 @@ class Service:
     url: str
     data: Path
     output: Path
+    config: Path
 
     def command(self, *arguments: str) -> str:
         """Run `mutirao …` for this instance; what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "mutirao", *arguments, "--config", str(self.data / "mutirao.toml")],
+            [sys.executable, "-m", "mutirao", *arguments, "--config", str(self.config)],
             env=environment(),
             capture_output=True,
             text=True,
@@ -61,26 +62,36 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    subnet: str, extra: str = "", *, demo: bool = True, host: str = "", scheme: str = "http", service: str = ""
+    subnet: str,
+    extra: str = "",
+    *,
+    demo: bool = True,
+    host: str = "",
+    scheme: str = "http",
+    service: str = "",
+    data: Path | None = None,
 ) -> Iterator[Service]:
-    """An instance with a data folder of its own; `extra` is added to its mutirao.toml, `service` to that table.
+    """An instance with a data folder of its own, or with `data`, which is kept.
 
-    With a `host` members are on subdomains of it; Chromium takes every *.localhost for loopback.
+    `extra` is added to its mutirao.toml, `service` to that table. With a `host` members are on subdomains of it;
+    Chromium takes every *.localhost for loopback.
     """
-    # Not pytest's tmp_path: that is 0700, and the members' uids must get through.
-    data = Path(tempfile.mkdtemp(prefix="mutirao-test-", dir="/var/tmp"))
-    data.chmod(0o711)
+    kept_data = data is not None
+    if data is None:
+        # Not pytest's tmp_path: that is 0700, and the members' uids must get through.
+        data = Path(tempfile.mkdtemp(prefix="mutirao-test-", dir="/var/tmp"))
+        data.chmod(0o711)
     port = free_port()
-    config = data / "mutirao.toml"
+    config = (data.parent if kept_data else data) / "mutirao.toml"
     url = f"{scheme}://{host or '127.0.0.1'}:{port}"
     if host:
         service += f'subdomain_host = "{url}"\n'
     config.write_text(f'[service]\nport = {port}\ndata = "{data}"\n{service}[sandbox]\nsubnet = "{subnet}"\n{extra}')
-    output = data / "output.txt"
+    output = config.with_name("output.txt")
     with output.open("wb") as file:
         command = [sys.executable, "-m", "mutirao", "up", "--config", str(config), *(["--demo"] if demo else [])]
         process = subprocess.Popen(command, env=environment(), stdout=file, stderr=file, start_new_session=True)
-    started = Service(process, url, data, output)
+    started = Service(process, url, data, output, config)
     try:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while "is ready" not in output.read_text():
@@ -93,7 +104,8 @@ def running(
         kept = os.environ.get("MUTIRAO_KEEP_LOGS")
         if kept:
             shutil.copytree(data / "logs", Path(kept) / data.name, dirs_exist_ok=True)
-        shutil.rmtree(data)
+        if not kept_data:
+            shutil.rmtree(data)
 
 
 @dataclass(frozen=True)

@@ -55,4 +55,4 @@ async def test_the_description_lists_every_route_of_the_api(house: House) -> Non
 
 async def test_it_is_healthy_while_it_can_read_the_store(house: House) -> None:
     async with house.browser() as browser:
-        assert (await browser.get(f"{PREFIX}healthz")).json() == {"status": "ok"}
+        assert (await browser.get(f"{PREFIX}healthz")).json() == {"status": "ok", "store": "ok", "hub": "ok"}

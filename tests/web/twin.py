@@ -62,6 +62,13 @@ class HubTwin:
         self._answer()
         return self.servers.get(name, ())
 
+    async def running(self) -> int:
+        self._answer()
+        return sum(map(len, self.servers.values()))
+
+    async def check(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         if self.away:
             raise HubAway("The hub does not answer at http://127.0.0.1:1: refused")
@@ -143,12 +150,12 @@ class House:
 
 
 @contextmanager
-def house(folder: Path, **options: Any) -> Iterator[House]:
+def house(folder: Path, url: str = "", **options: Any) -> Iterator[House]:
     """A fresh service with policy 1 in force since the day before START and policy 2 since START.
 
     `options` go to `make_app`.
     """
-    store = Store(f"sqlite:///{folder / 'mutirao.sqlite'}")
+    store = Store(url or f"sqlite:///{folder / 'mutirao.sqlite'}")
     store.migrate()
     hub = HubTwin()
     built: list[House] = []

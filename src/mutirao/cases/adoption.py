@@ -25,9 +25,17 @@ def adoptions(session: Session) -> list[Adoption]:
     return list(session.scalars(select(Adoption).order_by(Adoption.effective_from, Adoption.id)))
 
 
+def has_begun(entry: Adoption, now: datetime) -> bool:
+    """True where the version has taken effect: its time has come, or it took effect when it was announced.
+
+    The latter holds even where the clock was set back since; or the first policy would be in force no more.
+    """
+    return entry.effective_from <= now or entry.effective_from <= entry.announced_at
+
+
 def in_force(session: Session, now: datetime) -> InForce:
     """The adoption in force at `now`: the latest that has taken effect, a later one standing in for an earlier."""
-    past = [entry for entry in adoptions(session) if entry.effective_from <= now]
+    past = [entry for entry in adoptions(session) if has_begun(entry, now)]
     if not past:
         raise PolicyError("No policy is in force: adopt one with `mutirao policy adopt 1`.")
     last = past[-1]

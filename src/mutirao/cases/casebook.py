@@ -56,9 +56,9 @@ def room(session: Session, cell: Cell, case: Case, action: Action) -> bool:
 
 
 def hour_is_over(session: Session, case: Case, now: datetime) -> bool:
-    """True where the last decision of this case is an hour old."""
+    """True where the last decision of this case is an hour old, or the clock was set back behind it."""
     last = session.scalars(select(func.max(Decision.at)).where(Decision.case_id == case.id)).one()
-    return last is None or now - last >= REPEAT_EVERY
+    return last is None or not timedelta(0) <= now - last < REPEAT_EVERY
 
 
 def find_or_open(session: Session, cell: Cell, finding: Finding, version: int, now: datetime) -> Case:

@@ -10,7 +10,7 @@ from mutirao.cases.action import Action
 from mutirao.cases.decide import NEVER_HELD
 from mutirao.policy.category import Category
 from mutirao.store import audit
-from mutirao.store.models import Case, Observation, Permit
+from mutirao.store.models import Audit, Case, Observation, Permit
 
 PERMIT_LIFE = timedelta(minutes=10)
 REASON_LENGTH = range(10, 2001)
@@ -39,7 +39,7 @@ def holding(case: Case, seen: Observation | None, now: datetime) -> Permit | Non
     """The permit of this case that covers the observed cell now."""
     if seen is None:
         return None
-    mine = (permit for permit in reversed(case.permits) if permit.expires_at > now)
+    mine = (permit for permit in reversed(case.permits) if permit.granted_at <= now < permit.expires_at)
     return next((permit for permit in mine if (permit.kernel, permit.digest) == (seen.kernel, seen.digest)), None)
 
 
@@ -58,7 +58,7 @@ def grant(session: Session, case: Case, member: str, reason: str, now: datetime,
     seen = held(case, cell)
     if seen is None:
         return Refused("not-held")
-    if (standing := holding(case, seen, now)) is not None:
+    if (standing := holding(case, seen, now)) is not None and not _outlived(session, standing):
         return Granted(standing)
     permit = Permit(
         case_id=case.id,
@@ -80,6 +80,23 @@ def valid(session: Session, member: str | None, kernel: str, digest: str, now: d
     if member is None:
         return None
     wanted = select(Permit).where(
-        Permit.member == member, Permit.kernel == kernel, Permit.digest == digest, Permit.expires_at > now
+        Permit.member == member,
+        Permit.kernel == kernel,
+        Permit.digest == digest,
+        Permit.granted_at <= now,
+        Permit.expires_at > now,
     )
-    return session.scalars(wanted.order_by(Permit.id.desc()).limit(1)).first()
+    found = session.scalars(wanted.order_by(Permit.id.desc()).limit(1)).first()
+    return None if found is None or _outlived(session, found) else found
+
+
+def _outlived(session: Session, permit: Permit) -> bool:
+    """True where the audit has seen a time past the permit's end since it was granted: the clock was set back."""
+    granted = select(Audit.id).where(
+        Audit.subject == permit.member, Audit.act == "permit.grant", Audit.at == permit.granted_at
+    )
+    number = session.scalars(granted.order_by(Audit.id).limit(1)).first()
+    if number is None:
+        return False
+    later = select(Audit.id).where(Audit.id > number, Audit.at >= permit.expires_at)
+    return session.scalars(later.limit(1)).first() is not None

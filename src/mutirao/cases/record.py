@@ -9,11 +9,14 @@ from sqlalchemy.orm import Session, selectinload
 from mutirao.store.consequence import Appeal, Letter, Member, Report, Sanction, Strike
 from mutirao.store.models import Audit, Base, Case, Decision, Delivery, Exemption, Notice, Observation, Permit
 
+LARGEST_ID = 2**31 - 1
+"""What a case's number can be in the database; PostgreSQL takes a larger one for a fault."""
+
 
 def find_case(session: Session, number: str) -> Case | None:
     """The case with this number, as people write it: M-2026-000123; None where there is none."""
     head, _, tail = number.upper().rpartition("-")
-    if not tail.isascii() or not tail.isdigit() or len(tail) > 12:
+    if not tail.isascii() or not tail.isdigit() or len(tail) > 12 or int(tail) > LARGEST_ID:
         return None
     case = session.get(
         Case,

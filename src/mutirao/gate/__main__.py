@@ -8,6 +8,7 @@ MUTIRAO_VISITORS (0 where nobody but its owner comes to a server).
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from mutirao.errors import ConfigError, MutiraoError
 from mutirao.fairness import Cases
 from mutirao.gate.actor import HubActors
 from mutirao.gate.app import Gate, main
+from mutirao.gate.measure import Measured
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 
@@ -44,10 +46,15 @@ def serve(environment: Mapping[str, str]) -> None:
         raise ConfigError(f"MUTIRAO_GATE_URL is {where.geturl()!r}: must name host and port.")
     pages = Pages(required(environment, "MUTIRAO_PAGES_URL"))
     rules = Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}")
-    store = Store(required(environment, "MUTIRAO_DATABASE"))
+    judge_timeout_s = float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5"))
+    # The store gives up before the gate does: what was refused as not judged must not be recorded afterwards.
+    store = Store(required(environment, "MUTIRAO_DATABASE"), patience_s=0.8 * judge_timeout_s)
+    counters: Counter[str] = Counter()
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
-        judge=Desk(store, Engine(default_pack()), load_versions(), pages, now, rules),
+        judge=Measured(Desk(store, Engine(default_pack()), load_versions(), pages, now, rules), counters),
+        counters=counters,
+        probe=store.check,
         actors=HubActors(
             required(environment, "JUPYTERHUB_API_URL"),
             required(environment, "MUTIRAO_SERVICE_TOKEN"),
@@ -55,7 +62,7 @@ def serve(environment: Mapping[str, str]) -> None:
         ),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
         language=environment.get("MUTIRAO_LANGUAGE", "en"),
-        judge_timeout_s=float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5")),
+        judge_timeout_s=judge_timeout_s,
     )
     try:
         main(gate, where.hostname, where.port)

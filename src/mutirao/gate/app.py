@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
@@ -12,10 +13,11 @@ from typing import Any
 
 from aiohttp import WSCloseCode, hdrs, web
 from multidict import CIMultiDict
+from prometheus_client import CONTENT_TYPE_LATEST
 from tornado.httputil import parse_cookie
 
 from mutirao.cases.notice import Notice
-from mutirao.errors import WireError
+from mutirao.errors import MutiraoError, WireError
 from mutirao.gate.actor import HubActors, query_token
 from mutirao.gate.announcement import SECRET_HEADER
 from mutirao.gate.announcement import read as read_announcement
@@ -23,6 +25,7 @@ from mutirao.gate.execute import Executions, carries_code
 from mutirao.gate.forward import forward
 from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
 from mutirao.gate.judge import Actors, Judge
+from mutirao.gate.measure import exposition
 from mutirao.gate.relay import ActorOnce, ClientSocket, End, Relay, Seat
 from mutirao.gate.route import Place, RouteError, locate
 from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
@@ -42,7 +45,7 @@ class Gate:
     """Everything that one gate process needs; `counters` counts since its start.
 
     `secret` is shared with the hub's proxy class. `upstream_ssl` is for hubs with internal_ssl.
-    `language` is for clients that name none.
+    `language` is for clients that name none. `probe` raises where the store does not answer.
     """
 
     secret: str
@@ -54,6 +57,7 @@ class Gate:
     upstream_ssl: SSLContext | None = None
     language: str = "en"
     counters: Counter[str] = field(default_factory=Counter)
+    probe: Callable[[], None] | None = None
     _upstream: Upstream | None = None
     _relays: set[Relay] = field(default_factory=set)
 
@@ -82,7 +86,9 @@ class Gate:
         """Answer one request: /healthz, or anything that a twin route leads here."""
         raw = request.raw_path
         if raw == "/healthz":
-            return web.json_response({"status": "ok", "counters": dict(self.counters)})
+            return await self._health()
+        if raw == "/metrics":
+            return web.Response(body=exposition(self.counters), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
         if raw == "/announce":
             return await self._announce(request)
         self.counters["requests"] += 1
@@ -99,6 +105,19 @@ class Gate:
         except UpstreamAway as error:
             self.counters["upstream_away"] += 1
             return _problem(503, str(error))
+
+    async def _health(self) -> web.Response:
+        """503 where the store does not answer: then no cell that meets a rule can be judged."""
+        store = "ok"
+        if self.probe is not None:
+            try:
+                await asyncio.wait_for(asyncio.to_thread(self.probe), self.judge_timeout_s)
+            except (MutiraoError, TimeoutError) as error:
+                log.warning("the store does not answer: %s", error)
+                store = "does not answer"
+        status = "ok" if store == "ok" else "degraded"
+        answer = {"status": status, "store": store, "counters": dict(self.counters)}
+        return web.json_response(answer, status=200 if status == "ok" else 503)
 
     async def _announce(self, request: web.Request) -> web.Response:
         """The hub tells a member something in the cells that run on their server."""

@@ -7,6 +7,7 @@ Pings and pongs pass from end to end: who is gone is noticed by who asked.
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from mutirao.errors import WireError
 from mutirao.gate.answer import Answers
 from mutirao.gate.inspect import snippets
 from mutirao.gate.judge import Judge, weigh
+from mutirao.gate.measure import ROUND_TRIP, observe
 from mutirao.gate.upstream import UpstreamSocket
 from mutirao.gate.wire import Frame, Message, Wire, build, glance, parse
 
@@ -161,6 +163,7 @@ class Relay:
         self._language = "python"
         self._asking: dict[str, Any] = {}
         self._running: dict[str, dict[str, Any]] = {}
+        self._began: dict[str, float] = {}
 
     async def run(self) -> End:
         """Relay until a side ends, then close the other with the same code."""
@@ -281,8 +284,10 @@ class Relay:
         number = message.header.get("msg_id")
         if message.msg_type == "execute_request" and isinstance(number, str):
             self._running[number] = message.header
-            if len(self._running) > _MOST_RUNNING:
-                del self._running[next(iter(self._running))]
+            self._began[number] = time.perf_counter()
+            for kept in (self._running, self._began):
+                if len(kept) > _MOST_RUNNING:
+                    del kept[next(iter(kept))]
 
     async def _tell(self, message: Message, frame: Frame, verdict: Verdict) -> None:
         """Show the notice, then do what the verdict says."""
@@ -318,7 +323,10 @@ class Relay:
         except WireError:
             return
         if message.msg_type == "execute_reply":
-            self._running.pop(str(message.parent_header.get("msg_id")), None)
+            number = str(message.parent_header.get("msg_id"))
+            self._running.pop(number, None)
+            if (began := self._began.pop(number, None)) is not None:
+                observe(self._counters, ROUND_TRIP, time.perf_counter() - began)
         count = message.content.get("execution_count")
         if isinstance(count, int):
             self._execution_count = count

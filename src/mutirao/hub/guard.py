@@ -19,7 +19,7 @@ from mutirao.hub.proxy import Guarded
 from mutirao.hub.traefik import Prefixing
 from mutirao.origins import Origins, origins
 from mutirao.policy.version import load_versions
-from mutirao.store.store import Store
+from mutirao.store.store import MIGRATION_PATIENCE_S, Store
 
 SETS = ("extra_user_scopes",)
 """Those of the hub's traits that are a set where the others are lists."""
@@ -66,6 +66,7 @@ def guard(
         "MUTIRAO_SUBDOMAIN_HOST": seen.to_hub,
         "MUTIRAO_PUBLIC_URL": seen.hub,
         "MUTIRAO_PAGES_HOST": urlsplit(seen.pages).hostname or "",
+        "MUTIRAO_GATE_URL": gate_url,
     }
     user = {"user": service_user} if service_user else {}
     c.JupyterHub.services = [
@@ -149,7 +150,7 @@ def guarded_class(proxy_class: Any) -> type:
 
 def prepare_store(url: str, version: int) -> None:
     """Migrate the store and, where no policy was ever adopted, adopt `version` now."""
-    store = Store(url)
+    store = Store(url, MIGRATION_PATIENCE_S)
     store.migrate()
     now = datetime.now(UTC)
     known = set(load_versions())

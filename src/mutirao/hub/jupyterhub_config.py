@@ -23,7 +23,9 @@ c = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub puts i
 host = settings.service.host
 c.JupyterHub.bind_url = f"http://{f'[{host}]' if ':' in host else host}:{settings.service.port}"
 c.JupyterHub.hub_bind_url = place.hub_url
-c.JupyterHub.db_url = f"sqlite:///{data / 'jupyterhub.sqlite'}"
+c.JupyterHub.db_url = settings.hub_database_url
+if not settings.hub_database_url.startswith("sqlite"):
+    c.JupyterHub.db_kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 3}}
 c.JupyterHub.cookie_secret_file = str(data / "cookie_secret")
 # A hub that ends takes nothing along: the supervisor stops what is to be stopped.
 c.JupyterHub.cleanup_servers = False

@@ -48,8 +48,8 @@ class Place:
 
     def dump(self) -> dict[str, str]:
         """The environment variable that carries this place to the hub, without what the hub need not know."""
-        values = asdict(self) | {"settings": self.settings.model_dump(mode="json"), "web_secret": ""}
-        return {VARIABLE: json.dumps(values)}
+        settings = self.settings.model_dump(mode="json", exclude={"store": {"url"}})
+        return {VARIABLE: json.dumps(asdict(self) | {"settings": settings, "web_secret": ""})}
 
 
 def here() -> Place:

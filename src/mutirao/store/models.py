@@ -1,5 +1,6 @@
 """The tables. Times are UTC, stored without a zone; members' texts are stored as they came, escaped when shown."""
 
+import re
 import uuid
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar
@@ -39,6 +40,25 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Text(TypeDecorator[str]):
+    """Text that every database keeps: PostgreSQL refuses NUL, and no encoding holds half a surrogate pair."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy gives it by name
+        """Put the replacement character where either stands."""
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    """The text as the database keeps it."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
 class Base(DeclarativeBase):
     """All tables; constraint names are fixed so that migrations can speak of them."""
 
@@ -51,7 +71,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {datetime: UtcDateTime(), dict[str, Any]: JSON(), str: String()}
+    type_annotation_map: ClassVar = {datetime: UtcDateTime(), dict[str, Any]: JSON(), str: Text()}
 
 
 class Adoption(Base):
@@ -118,7 +138,7 @@ class Observation(Base):
     maturity: Mapped[str]
     level: Mapped[str]
     line: Mapped[int]
-    excerpt: Mapped[str] = mapped_column(String(200))
+    excerpt: Mapped[str] = mapped_column(Text(200))
     why: Mapped[dict[str, Any]]
     cause: Mapped[str | None] = mapped_column(index=True)
 

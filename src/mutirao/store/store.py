@@ -1,6 +1,7 @@
 """The database: opened, migrated, and every write in one serial transaction."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,32 +9,47 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from mutirao.errors import StoreError
+from mutirao.store import postgres
 
-BUSY_S = 10
+PATIENCE_S = 10.0
+MIGRATION_PATIENCE_S = 600.0
 
 
 class Store:
     """One database. `read()` and `write()` give a session; a write holds the only write lock until it commits.
 
-    Writers queue because each audit link needs the one before it. Errors come as StoreError.
+    Writers queue because each audit link needs the one before it. Errors come as StoreError; so does a database that
+    has not answered one statement within `patience_s`, or that was locked for so long.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = make_url(url)
-        self.engine: Engine = create_engine(self.url, connect_args=self._connect_args(), pool_pre_ping=True)
-        if self.url.get_backend_name() == "sqlite":
+    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
+        self.url = postgres.with_driver(make_url(url))
+        self.patience_s = patience_s
+        self.errors = 0
+        details: dict[str, Any] = {"pool_pre_ping": True}
+        if self.url.database:
+            details["pool_timeout"] = patience_s
+        if self.is_sqlite:
+            details["connect_args"] = {"timeout": patience_s, "check_same_thread": False}
+        elif self.url.get_backend_name() == "postgresql":
+            details["creator"] = postgres.opener(self.url, patience_s)
+        self.engine: Engine = create_engine(self.url, **details)
+        if self.is_sqlite:
             self._prepare_sqlite()
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
-    def _connect_args(self) -> dict[str, Any]:
-        if self.url.get_backend_name() == "sqlite":
-            return {"timeout": BUSY_S, "check_same_thread": False}
-        return {}
+    @property
+    def is_sqlite(self) -> bool:
+        """True for the database that is a file."""
+        return self.url.get_backend_name() == "sqlite"
 
     def _prepare_sqlite(self) -> None:
         """WAL, so that readers never wait; explicit BEGIN, because the driver's own is too late for us."""
@@ -59,22 +75,49 @@ class Store:
         event.listen(self.engine, "checkin", returned)
         event.listen(self.engine, "begin", begin)
 
-    def migrate(self) -> None:
-        """Bring the tables to this version's shape; safe to call on every start."""
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-        try:
-            with self.engine.connect() as connection, self._without_foreign_keys(connection):
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-                connection.commit()
-        except SQLAlchemyError as error:
-            raise StoreError(_explain(self, error)) from error
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the tables to this version's shape; safe to call on every start, and by two at once.
+
+        StoreError where a newer Mutirão wrote the database.
+        """
+        config = _alembic()
+        with (
+            self.explained(),
+            self.engine.connect().execution_options(write=True) as connection,
+            self._without_foreign_keys(connection),
+            connection.begin(),
+        ):
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(7168473)"))
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, revision)
+            except CommandError as error:
+                found = MigrationContext.configure(connection).get_current_revision()
+                raise StoreError(
+                    f"The database {self.place} has the shape {found}, which this Mutirão does not know: "
+                    "a newer one wrote it. Update Mutirão, or restore the backup from before."
+                ) from error
+
+    def revision(self) -> str | None:
+        """The shape that the tables have now, None for an empty database."""
+        with self.explained(), self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    @property
+    def place(self) -> str:
+        """The database's address without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def check(self) -> None:
+        """StoreError where the database does not answer."""
+        with self.read() as session:
+            session.execute(text("SELECT count(*) FROM adoption"))
 
     @contextmanager
     def _without_foreign_keys(self, connection: Connection) -> Iterator[None]:
         """SQLite alone: it changes a table by rebuilding it, which its checks of keys would take for a loss."""
-        if self.url.get_backend_name() != "sqlite":
+        if not self.is_sqlite:
             yield
             return
         raw: Any = connection.connection.driver_connection
@@ -82,29 +125,40 @@ class Store:
         try:
             yield
         finally:
-            connection.rollback()
             raw.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one consistent moment."""
-        try:
-            with self._sessions() as session:
-                yield session
-        except SQLAlchemyError as error:
-            raise StoreError(_explain(self, error)) from error
+        with self.explained(), self._sessions() as session:
+            if not self.is_sqlite:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A session that commits at the end, all or nothing; one writer at a time."""
+        """A session that commits at the end, all or nothing; one writer at a time.
+
+        What took longer than `patience_s` is rolled back: whoever waited has been told that it failed.
+        """
+        began = time.monotonic()
+        with self.explained(), self._sessions() as session:
+            session.connection(execution_options={"write": True})
+            if not self.is_sqlite:
+                session.execute(text("LOCK TABLE audit IN EXCLUSIVE MODE"))
+            yield session
+            if time.monotonic() - began > self.patience_s:
+                session.rollback()
+                raise StoreError(f"The database {self.place} was too slow: nothing was written.")
+            session.commit()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Errors of the database as StoreError."""
         try:
-            with self._sessions() as session:
-                session.connection(execution_options={"write": True})
-                if self.url.get_backend_name() == "postgresql":
-                    session.execute(text("LOCK TABLE audit IN EXCLUSIVE MODE"))
-                yield session
-                session.commit()
+            yield
         except SQLAlchemyError as error:
+            self.errors += 1
             raise StoreError(_explain(self, error)) from error
 
     def close(self) -> None:
@@ -120,12 +174,31 @@ def make_shared(url: str) -> None:
             os.close(os.open(found.database, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
 
 
+def newest_revision() -> str:
+    """The shape that this version gives the tables."""
+    return str(script_directory().get_current_head())
+
+
+def script_directory() -> ScriptDirectory:
+    """The migrations of this version."""
+    return ScriptDirectory.from_config(_alembic())
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    return config
+
+
 def _explain(store: Store, error: SQLAlchemyError) -> str:
     cause = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-    place = store.url.render_as_string(hide_password=True)
     lowered = cause.lower()
-    if "full" in lowered or "no space" in lowered:
-        return f"The database {place} can't grow: the disk is full. Free some space; nothing that was told is lost."
+    if "is full" in lowered or "no space" in lowered:
+        return (
+            f"The database {store.place} can't grow: the disk is full. Free some space; nothing that was told is lost."
+        )
     if "readonly" in lowered or "unable to open" in lowered:
-        return f"The database {place} can't be opened for writing ({cause}). Check the owner and mode of its folder."
-    return f"The database {place} failed: {cause}"
+        return (
+            f"The database {store.place} can't be opened for writing ({cause}). Check the owner and mode of its folder."
+        )
+    return f"The database {store.place} failed: {cause}"

@@ -6,13 +6,15 @@ SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_L
 (JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
 (where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas),
 MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES and MUTIRAO_MAIL (those tables
-of the settings as JSON) for the rounds.
+of the settings as JSON) for the rounds. For the metrics: MUTIRAO_GATE_URL, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE, the
+file in which the last signed head of the audit stands.
 """
 
 import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -29,6 +31,7 @@ from mutirao.store.store import Store
 from mutirao.web.app import make_app
 from mutirao.web.hub import JupyterHub
 from mutirao.web.limit import Limits
+from mutirao.web.metrics import Watch
 
 
 def required(environment: Mapping[str, str], name: str) -> str:
@@ -72,6 +75,11 @@ def serve(environment: Mapping[str, str]) -> None:
         ),
         limits=Limits(trusted=tuple(filter(None, environment.get("MUTIRAO_TRUSTED_PROXIES", "").split(",")))),
         hsts_s=int(environment.get("MUTIRAO_HSTS_S", "0")),
+        watch=Watch(
+            gate_url=environment.get("MUTIRAO_GATE_URL", ""),
+            token=environment.get("MUTIRAO_METRICS_TOKEN", ""),
+            state_file=Path(environment["MUTIRAO_STATE"]) if environment.get("MUTIRAO_STATE") else None,
+        ),
     )
     rounds = Rounds(
         store,

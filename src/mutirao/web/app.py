@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -19,11 +20,13 @@ from mutirao.hub.headers import hsts
 from mutirao.origins import Origins
 from mutirao.policy.version import PolicyVersion
 from mutirao.store.store import Store
+from mutirao.web import metrics
 from mutirao.web.api import api_routes
 from mutirao.web.guard import Guard
 from mutirao.web.hub import Hub, HubAway
 from mutirao.web.limit import Limits, TooMany
 from mutirao.web.login import Login, LoginFailed, LoginNeeded
+from mutirao.web.metrics import Watch
 from mutirao.web.page import Pages
 from mutirao.web.routes import page_routes
 from mutirao.web.site import Site
@@ -31,6 +34,7 @@ from mutirao.web.site import Site
 log = logging.getLogger(__name__)
 
 PREFIX = "/services/mutirao/"
+NOTHING_WATCHED = Watch()
 
 
 class Assets(StaticFiles):
@@ -57,6 +61,7 @@ def make_app(
     origins: Origins = Origins(),  # noqa: B008 - frozen
     limits: Limits | None = None,
     hsts_s: int = 0,
+    watch: Watch = NOTHING_WATCHED,
 ) -> FastAPI:
     """The pages as an ASGI app.
 
@@ -82,9 +87,15 @@ def make_app(
     router.include_router(page_routes(site))
 
     @router.get("/healthz", include_in_schema=False)
-    def healthz() -> dict[str, str]:
-        site.versions()
-        return {"status": "ok"}
+    async def healthz() -> Response:
+        found = await metrics.health(site)
+        return JSONResponse(found, status_code=200 if found["status"] == "ok" else 503)
+
+    @router.get("/metrics", include_in_schema=False)
+    async def read_metrics(request: Request) -> Response:
+        if not await metrics.may_read(request, site, watch):
+            raise HTTPException(403)
+        return Response(await metrics.exposition(site, watch), media_type=CONTENT_TYPE_LATEST)
 
     app.include_router(router)
     app.mount(f"{prefix}static", Assets(directory=str(files("mutirao.web") / "static")))

@@ -14,6 +14,7 @@ from tornado.web import HTTPError
 from mutirao.errors import MutiraoError
 
 ANSWER_S = 5
+PAGE = 200
 IDENTITY_AGE_S = 60
 """How long the hub's word on a token is taken as good; a logout changes the hub's session and counts at once."""
 
@@ -60,6 +61,12 @@ class Hub(Protocol):
 
     async def runtimes(self, name: str) -> tuple[Runtime, ...]:
         """The member's runtimes that run or start; HubAway where the hub doesn't answer."""
+
+    async def running(self) -> int:
+        """How many runtimes run or start, all together; HubAway where the hub doesn't answer."""
+
+    async def check(self) -> None:
+        """HubAway where the hub doesn't answer."""
 
 
 class JupyterHub:
@@ -126,7 +133,25 @@ class JupyterHub:
             raise HubAway(f"The hub answered {status} when asked about runtimes: give the service read:servers.")
         return tuple(_runtime(server) for server in model.get("servers", {}).values())
 
-    async def _call(self, method: str, url: str, **details: Any) -> tuple[int, dict[str, Any]]:
+    async def running(self) -> int:
+        """The hub lists active users page by page."""
+        count, offset = 0, 0
+        while True:
+            url = f"{self._auth.api_url.rstrip('/')}/users?state=active&limit={PAGE}&offset={offset}"
+            headers = {"Authorization": f"token {self._auth.api_token}"}
+            status, users = await self._call("GET", url, headers=headers)
+            if status != 200:
+                raise HubAway(f"The hub answered {status} when asked for its users: give the service list:users.")
+            count += sum(len(user.get("servers", {})) for user in users)
+            if len(users) < PAGE:
+                return count
+            offset += PAGE
+
+    async def check(self) -> None:
+        """Ask for its version, which needs no token."""
+        await self._call("GET", f"{self._auth.api_url.rstrip('/')}/")
+
+    async def _call(self, method: str, url: str, **details: Any) -> tuple[int, Any]:
         try:
             timeout = aiohttp.ClientTimeout(total=ANSWER_S)
             async with (

@@ -11,6 +11,7 @@ from fastapi import HTTPException, Request
 from sqlalchemy.orm import Session
 
 from mutirao.cases.adoption import adoptions
+from mutirao.cases.reading import note_reading
 from mutirao.cases.record import cases_of, find_case, notices_of, record_of
 from mutirao.origins import Origins
 from mutirao.policy.version import PolicyVersion
@@ -44,7 +45,12 @@ class _NotYours(Protocol):
 
 def may_see(person: Person, case: _NotYours) -> bool:
     """True for the member whose case it is, for the runtime's owner where no member is known, and for operators."""
-    return person.operator or person.name == (case.owner if case.member is None else case.member)
+    return person.operator or is_theirs(person, case)
+
+
+def is_theirs(person: Person, case: _NotYours) -> bool:
+    """True for whom the case is about."""
+    return person.name == (case.owner if case.member is None else case.member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,14 @@ class Site:
     def case(self, number: str, person: Person, lang: str, cell: str = "") -> CaseView:
         """The case where this person may see it; 404 where not, exactly as for one that doesn't exist."""
         with self.store.read() as session:
-            return view_case(self.own_case(session, number, person), self.policies, self.clock(), lang, cell)
+            case = self.own_case(session, number, person)
+            if is_theirs(person, case):
+                return view_case(case, self.policies, self.clock(), lang, cell)
+        # Nobody looks at another's case without a trace: it is shown once the audit knows.
+        with self.store.write() as session:
+            case = self.own_case(session, number, person)
+            note_reading(session, person.name, case, self.clock())
+            return view_case(case, self.policies, self.clock(), lang, cell)
 
     def own_case(self, session: Session, number: str, person: Person) -> Case:
         """The stored case where this person may see it, else 404."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mutirao.cases import permit
 from mutirao.cases.action import Action
+from mutirao.cases.adoption import has_begun
 from mutirao.cases.decide import NEVER_HELD
 from mutirao.cases.wording import CELL_DIGITS
 from mutirao.policy.category import Category
@@ -183,7 +184,7 @@ def view_clause(clause: Clause, lang: str) -> ClauseView:
 
 def view_version(version: PolicyVersion, adopted: Sequence[Adoption], now: datetime) -> VersionView:
     """Where a version stands; `adopted` is every adoption, oldest effect first."""
-    past = [entry for entry in adopted if entry.effective_from <= now]
+    past = [entry for entry in adopted if has_begun(entry, now)]
     mine = [n for n, entry in enumerate(adopted) if entry.version == version.number]
     entry = adopted[mine[-1]] if mine else None
     ended_at = None
@@ -191,7 +192,7 @@ def view_version(version: PolicyVersion, adopted: Sequence[Adoption], now: datet
         standing = Standing.NOT_ADOPTED
     elif past and past[-1].version == version.number:
         standing, entry = Standing.IN_FORCE, past[-1]
-    elif entry.effective_from > now:
+    elif not has_begun(entry, now):
         standing = Standing.ANNOUNCED
     else:
         standing = Standing.PAST
