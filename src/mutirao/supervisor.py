@@ -20,6 +20,7 @@ import aiohttp
 
 from mutirao.config import LoginKind, Settings
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
+from mutirao.gate.shard import workers_by_cores
 from mutirao.hub import environment
 from mutirao.hub.invite import Invites
 from mutirao.hub.place import Place
@@ -158,14 +159,15 @@ class Supervisor:
     def _place(self) -> Place:
         subnet = ip_network(self.settings.sandbox.subnet)
         demo = self.settings.login.kind is LoginKind.DEMO
-        ports = _free_ports("127.0.0.1", 4)
+        workers = self.settings.gate.workers or workers_by_cores()
+        ports = _free_ports("127.0.0.1", 3 + workers)
         operator = secrets.token_urlsafe(32) if demo and self.settings.login.operators else ""
         return Place(
             settings=self.settings,
             hub_ip=str(subnet[1]),
-            hub_port=self._hub_port(ports[3]),
+            hub_port=self._hub_port(ports[1]),
             proxy_api_url=f"http://127.0.0.1:{ports[0]}",
-            gate_url=f"http://127.0.0.1:{ports[1]}",
+            gate_urls=tuple(f"http://127.0.0.1:{port}" for port in ports[3:]),
             web_url=f"http://127.0.0.1:{ports[2]}",
             proxy_token=secrets.token_hex(32),
             gate_secret=secrets.token_hex(32),
@@ -202,13 +204,12 @@ class Supervisor:
         proxy_argv += ["--log-level", "warn"]
         run = self.data / "run"
         hub_config = Path(__file__).parent / "hub" / "jupyterhub_config.py"
-        gate_env = base | self._gate_environment(place)
         web_env = base | self._pages_environment(place)
         hub_env = base | self._login_environment() | {"HOME": "/root"} | place.dump()
         proxy_env = base | {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}
         parts = (
             Part("proxy", tuple(proxy_argv), proxy_env, self._log("proxy"), run, self.uid),
-            Part("gate", (python, "-m", "mutirao.gate"), gate_env, self._log("gate"), run, self.uid),
+            *self._gate_workers(place, base),
             Part("pages", (python, "-m", "mutirao.web"), web_env, self._log("pages"), run, self.uid),
             Part(
                 "hub",
@@ -230,7 +231,8 @@ class Supervisor:
             await keeper.start()
         await self._answers(f"{self._local()}/hub/health")
         await self._answers(f"{self._local()}/services/mutirao/healthz")
-        await self._answers(f"{place.gate_url}/healthz")
+        for gate_url in place.gate_urls:
+            await self._answers(f"{gate_url}/healthz")
 
     def _login_environment(self) -> dict[str, str]:
         """What the authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
@@ -238,15 +240,23 @@ class Supervisor:
         wanted |= self.settings.login.variables()
         return {key: os.environ[key] for key in wanted if key in os.environ}
 
+    def _gate_workers(self, place: Place, base: dict[str, str]) -> Iterator[Part]:
+        """The gate's workers; one that dies takes only the connections of its own servers along."""
+        for number, gate_url in enumerate(place.gate_urls):
+            name = f"gate-{number}"
+            env = base | self._gate_environment(place) | {"MUTIRAO_GATE_URL": gate_url, "MUTIRAO_GATE_WORKER": name}
+            argv = (sys.executable, "-m", "mutirao.gate")
+            yield Part(name, argv, env, self._log(name), self.data / "run", self.uid)
+
     def _gate_environment(self, place: Place) -> dict[str, str]:
         return {
-            "MUTIRAO_GATE_URL": place.gate_url,
             "MUTIRAO_GATE_SECRET": place.gate_secret,
             "MUTIRAO_DATABASE": self.settings.store_url,
             "MUTIRAO_PAGES_URL": f"{self.settings.public_url}/services/mutirao/",
             "MUTIRAO_SERVICE_TOKEN": place.service_token,
             "MUTIRAO_MAX_MESSAGE_MB": str(self.settings.gate.max_message_mb),
             "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
+            "MUTIRAO_SCAN_BUDGET_S": str(self.settings.gate.scan_budget_s),
             "JUPYTERHUB_API_URL": place.hub_api_url,
         }
 

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from weakref import WeakValueDictionary
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -18,6 +16,7 @@ from mutirao.cases.adoption import in_force
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.decide import Decided, Standing, decide
 from mutirao.cases.notice import Notice
+from mutirao.cases.scan import InThreads, Scanner
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding
 from mutirao.policy.category import Category
@@ -37,10 +36,6 @@ REPEAT_EVERY = timedelta(hours=1)
 """So often a repeat past that gets a decision and a notice of its own, which name how many runs there were."""
 
 GRAVITY = list(Action)
-SCANNERS = 2
-
-SMALL_CHARACTERS = 2_048
-"""Cells up to this length are scanned at once; longer ones in a thread, so that others need not wait."""
 
 
 class Desk:
@@ -53,31 +48,21 @@ class Desk:
         policies: dict[int, PolicyVersion],
         pages: wording.Pages,
         clock: Callable[[], datetime],
+        scanner: Scanner | None = None,
     ) -> None:
         self.store = store
         self.engine = engine
         self.policies = policies
         self.pages = pages
         self.clock = clock
-        self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="mutirao-scan")
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.scanner = scanner or InThreads(engine)
 
     async def judge(self, cell: Cell) -> Verdict:
         """The verdict on a cell, recorded before it is given; raises where judging fails, and never guesses."""
-        if len(cell.code) <= SMALL_CHARACTERS:
-            findings = self.engine.scan(cell.code, cell.language)
-        else:
-            findings = await self._scan_in_turn(cell)
+        findings = await self.scanner.scan(cell)
         if not findings:
             return Verdict(Action.ALLOW)
         return await asyncio.to_thread(self._decide, cell, findings)
-
-    async def _scan_in_turn(self, cell: Cell) -> tuple[Finding, ...]:
-        """Scan in a thread, one cell of an owner at a time: many huge cells of one are no wait for another."""
-        turn = self._turns.setdefault(cell.owner, asyncio.Lock())
-        async with turn:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._scanners, self.engine.scan, cell.code, cell.language)
 
     def _decide(self, cell: Cell, findings: tuple[Finding, ...]) -> Verdict:
         now = self.clock()

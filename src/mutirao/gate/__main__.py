@@ -2,7 +2,8 @@
 
 MUTIRAO_GATE_URL (where it listens), MUTIRAO_GATE_SECRET, MUTIRAO_DATABASE (a SQLAlchemy URL), JUPYTERHUB_API_URL,
 MUTIRAO_SERVICE_TOKEN (of the service `mutirao`), MUTIRAO_PAGES_URL (of the case and policy pages), and if wanted
-MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB and MUTIRAO_JUDGE_TIMEOUT_S.
+MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S, MUTIRAO_SCAN_BUDGET_S and MUTIRAO_GATE_WORKER (its
+name). One process is one worker: MUTIRAO_GATE_URL names its own address.
 """
 
 import os
@@ -17,7 +18,10 @@ from mutirao.detect.engine import Engine
 from mutirao.detect.pack import default_pack
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.gate.actor import HubActors
-from mutirao.gate.app import Gate, main
+from mutirao.gate.app import BUDGET_S, JUDGE_TIMEOUT_S, Gate, main
+from mutirao.gate.budget import Budget
+from mutirao.gate.fair import PATIENCE_SHARE, FairReading
+from mutirao.gate.readers import Readers
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 
@@ -42,13 +46,19 @@ def serve(environment: Mapping[str, str]) -> None:
         raise ConfigError(f"MUTIRAO_GATE_URL is {where.geturl()!r}: must name host and port.")
     pages = Pages(required(environment, "MUTIRAO_PAGES_URL"))
     store = Store(required(environment, "MUTIRAO_DATABASE"))
+    engine = Engine(default_pack())
+    judge_timeout_s = float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", JUDGE_TIMEOUT_S))
+    budget = Budget(float(environment.get("MUTIRAO_SCAN_BUDGET_S", BUDGET_S)))
+    reading = FairReading(engine, Readers(), budget, judge_timeout_s * PATIENCE_SHARE)
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
-        judge=Desk(store, Engine(default_pack()), load_versions(), pages, now),
+        judge=Desk(store, engine, load_versions(), pages, now, reading),
         actors=HubActors(required(environment, "JUPYTERHUB_API_URL"), required(environment, "MUTIRAO_SERVICE_TOKEN")),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
         language=environment.get("MUTIRAO_LANGUAGE", "en"),
-        judge_timeout_s=float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5")),
+        judge_timeout_s=judge_timeout_s,
+        reading=reading,
+        worker=environment.get("MUTIRAO_GATE_WORKER", "gate-0"),
     )
     try:
         main(gate, where.hostname, where.port)

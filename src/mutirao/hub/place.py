@@ -18,7 +18,7 @@ class Place:
     hub_ip: str
     hub_port: int
     proxy_api_url: str = ""
-    gate_url: str = ""
+    gate_urls: tuple[str, ...] = ()
     web_url: str = ""
     proxy_token: str = ""
     gate_secret: str = ""
@@ -27,6 +27,11 @@ class Place:
     supervisor_token: str = ""
     demo_password: str = ""
     operator_password: str = ""
+
+    @property
+    def gate_url(self) -> str:
+        """The gate's first worker; `gate.shard.worker_of` knows which one serves a server."""
+        return self.gate_urls[0]
 
     @property
     def hub_api_url(self) -> str:
@@ -44,4 +49,5 @@ def here() -> Place:
     if not text:
         raise ConfigError(f"{VARIABLE} is not set: this part is started by `mutirao up`.")
     values = json.loads(text)
-    return Place(**values | {"settings": Settings.model_validate(values["settings"])})
+    settings = Settings.model_validate(values["settings"])
+    return Place(**values | {"settings": settings, "gate_urls": tuple(values["gate_urls"])})
