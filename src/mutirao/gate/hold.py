@@ -5,6 +5,7 @@ none waits, first come first served, with the connection's reading paused; one m
 One who has room, hardly moves while others wait, is cut off.
 """
 
+import ctypes
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
@@ -81,6 +82,7 @@ class Hold:
         self.used_bytes = 0
         self.waiting: list[Cargo] = []
         self._clock = clock
+        self._untidy = False
         self._used_by: Counter[str] = Counter()
 
     def enter(self, cargo: Cargo) -> None:
@@ -106,6 +108,17 @@ class Hold:
             del self._used_by[cargo.member]
         self._admit_waiting()
 
+    def tidy(self) -> None:
+        """Give the memory of large messages back to the system, once none is here any more.
+
+        glibc keeps what was freed below the top of its heap, and would for ever.
+        """
+        if self._untidy and not self.used_bytes:
+            self._untidy = False
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)
+
     def stalls(self, cargo: Cargo) -> bool:
         """True where the cargo has had room for a while, others wait, and it moves slower than 64 KiB/s."""
         age_s = self._clock() - cargo.since
@@ -130,7 +143,7 @@ class Hold:
                 return
 
     def _admit(self, cargo: Cargo) -> None:
-        cargo.inside = True
+        cargo.inside = self._untidy = True
         cargo.held = cargo.size
         cargo.since = self._clock()
         cargo.moved_bytes = 0

@@ -200,6 +200,7 @@ class Relay:
         self._asking: dict[str, Any] = {}
         self._running: dict[str, dict[str, Any]] = {}
         self._reading = reading
+        self._hold = hold
         self._client_turn = asyncio.Lock()
         self._up = Cargo(hold, seat.owner, client.hold_reading, client.go_on_reading)
         self._down = Cargo(hold, seat.owner, upstream.hold_reading, upstream.go_on_reading)
@@ -222,6 +223,7 @@ class Relay:
             self._up.close()
             self._down.close()
         await self.close(end)
+        self._hold.tidy()
         return end
 
     def serves(self, owner: str, server: str) -> bool:
@@ -300,6 +302,7 @@ class Relay:
                 self._counters["stalled"] += 1
                 return End(WSCloseCode.TRY_AGAIN_LATER, "A large message moved too slowly while others waited for it.")
             await asyncio.sleep(_LOOK_S)
+            self._hold.tidy()
         return End(WSCloseCode.GOING_AWAY, "The client went away.")
 
     async def _from_client(self, frame: Frame) -> End | None:
