@@ -1,10 +1,12 @@
 """Many members, each with a kernel and a cell a second: round trips with and without the gate, and beside an aggressor.
 
-usage: ./run bench load [--members 100] [--seconds 600] [--aggressor-bytes 100000] [--starting 2] [--workers 0]
+usage: ./run bench load [--members 100] [--seconds 600] [--rounds 5] [--aggressor-bytes 100000]
+                        [--starting 2] [--workers 0]
 
 The real service with its walls, and all clients in this process on the same machine. Four phases of --seconds each, on
 the same runtimes: through proxy and gate; the same while one member more sends cells of --aggressor-bytes without a
-pause; and both again through a stock proxy of its own that leads straight to the servers. A member's cells are a second
+pause; and both again through a stock proxy of its own that leads straight to the servers. The phases come in turn, in
+--rounds parts each, so that noise on the machine meets all. A member's cells are a second
 apart, the members' phases are spread over that second. Printed: p50, p99 and the slowest in milliseconds, cells, errors
 and cells that had to be sent late because the one before had not come back; the aggressor's own cells; how much a
 worker's memory grew. Written: bench/results/load.json. Exit status 1 where a cell failed.
@@ -35,6 +37,7 @@ from bench.client import Kernel, Member
 RESULTS = Path(__file__).parent / "results"
 CELL = "1"
 CELL_TIMEOUT_S = 60.0
+PHASES = ("gate", "no_gate", "gate_beside_aggressor", "no_gate_beside_aggressor")
 COSTLY_LINE = "    exec('a' + b)\n"
 """What a reader has to take apart, and a kernel compiles but never runs."""
 
@@ -138,15 +141,13 @@ async def attack(kernel: Kernel, size: int, tally: Tally) -> None:
             tally.aggressor_refused += ran.refused
 
 
-async def phase(kernels: list[Kernel], seconds: float, aggressor: Kernel | None, size: int) -> Tally:
+async def phase(kernels: list[Kernel], seconds: float, aggressor: Kernel | None, size: int, tally: Tally) -> None:
     """All members for so many seconds, beside an aggressor where one is given."""
-    tally = Tally()
     attacking = asyncio.create_task(attack(aggressor, size, tally)) if aggressor else None
     await asyncio.gather(*(cells(k, seconds, n / len(kernels), tally) for n, k in enumerate(kernels)))
     if attacking:
         attacking.cancel()
         await asyncio.gather(attacking, return_exceptions=True)
-    return tally
 
 
 @asynccontextmanager
@@ -204,24 +205,23 @@ async def measure(service: Service, options: argparse.Namespace, said: Callable[
         found["start_s"] = round(time.monotonic() - began, 1)
         memory = workers_mb()
 
-        async def through(url: str, attacked: bool) -> dict[str, Any]:
+        async def through(url: str, attacked: bool, tally: Tally) -> None:
             async with connected(seats, url) as kernels:
                 *calm, aggressor = kernels
                 await asyncio.gather(*(kernel.run(CELL) for kernel in calm))
-                tally = await phase(calm, options.seconds, aggressor if attacked else None, options.aggressor_bytes)
+                seconds = options.seconds / options.rounds
+                await phase(calm, seconds, aggressor if attacked else None, options.aggressor_bytes, tally)
             for error in tally.errors[:5]:
                 said(f"error: {error}")
-            return tally.summary()
 
         direct = await stack.enter_async_context(without_gate(service, seats, operator))
-        for name, url, attacked in (
-            ("gate", service.url, False),
-            ("gate_beside_aggressor", service.url, True),
-            ("no_gate", direct, False),
-            ("no_gate_beside_aggressor", direct, True),
-        ):
-            said(f"phase {name}")
-            found[name] = await through(url, attacked)
+        tallies = {name: Tally() for name in PHASES}
+        for round_ in range(options.rounds):
+            for name in PHASES:
+                said(f"round {round_ + 1} of {options.rounds}: {name}")
+                url = service.url if name.startswith("gate") else direct
+                await through(url, "aggressor" in name, tallies[name])
+        found |= {name: tally.summary() for name, tally in tallies.items()}
         found["workers_mb"] = {"before": memory, "after": workers_mb()}
         for seat in seats:
             seat.member.hub = URL(service.url + "/")
@@ -239,6 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rounds", type=int, default=5, help="each phase is cut into so many parts")
     parser.add_argument("--aggressor-bytes", type=int, default=100_000)
     parser.add_argument("--starting", type=int, default=2, help="runtimes that start at a time")
     parser.add_argument("--workers", type=int, default=0, help="gate workers; 0: one for each core")
@@ -253,7 +254,6 @@ def main() -> None:
     extra = f'[gate]\nworkers = {options.workers}\n[login]\nkind = "demo"\noperators = ["op"]\n'
     with running("10.141.0.0/16", extra) as service:
         found = asyncio.run(measure(service, options, said))
-    phases = [name for name in found if isinstance(found[name], dict) and "p50_ms" in found[name]]
     result = {"bench": "load", "members": options.members, "seconds": options.seconds, "cores": os.cpu_count()}
     result |= found
     result["ratios"] = {
@@ -264,14 +264,14 @@ def main() -> None:
     print(f"{options.members} members, {options.seconds:g} s a phase, {os.cpu_count()} cores")
     columns = ("p50_ms", "p99_ms", "max_ms", "cells", "errors", "late", "aggressor_cells", "aggressor_refused")
     print(f"{'':26} " + " ".join(f"{name.removeprefix('aggressor_'):>9}" for name in columns))
-    for name in phases:
+    for name in PHASES:
         print(f"{name:26} " + " ".join(f"{found[name][column]:9}" for column in columns))
     for name, value in result["ratios"].items():
         print(f"{name}: {value}")
     print(f"gate workers, MiB: {found['workers_mb']}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "load.json").write_text(json.dumps(result, indent=2) + "\n")
-    sys.exit(any(found[name]["errors"] for name in phases))
+    sys.exit(any(found[name]["errors"] for name in PHASES))
 
 
 def ratio(found: dict[str, Any], name: str, to: str) -> float:

@@ -130,7 +130,7 @@ class Fuzzer:
             key = self.dice.choice(["code", "msg_type", "header", "content", "channel", "co\\u0064e", "msg\\u005ftype"])
             other = json.dumps(self.dice.choice(["execute_request", "comm_msg", self.code(), {"code": self.code()}]))
             at = self.dice.choice([n for n, char in enumerate(text) if char in "{,"])
-            text = text[: at + 1] + f'"{key}": {other}' + ("," if text[at] == "{" else ",") + text[at + 1 :]
+            text = text[: at + 1] + f'"{key}": {other},' + text[at + 1 :]
         elif luck < 0.11:
             text = self.dice.choice(["\ufeff", " ", "\n", "\x00", "//x\n"]) + text
         elif luck < 0.14:
@@ -278,10 +278,8 @@ def _as_the_server_reads(data: bytes | str, wire: str) -> tuple[str, Any, Any]:
         assert isinstance(data, bytes), "text has no offsets"
         channel, parts = jupyter_wire.deserialize_msg_from_ws_v1(data)
         return channel, json.loads(parts[0].decode()), json.loads(parts[3].decode())
-    if isinstance(data, bytes):
-        message = jupyter_wire.deserialize_binary_message(data)
-    else:
-        message = json.loads(data)
+    binary = isinstance(data, bytes)
+    message = jupyter_wire.deserialize_binary_message(data) if binary else json.loads(data)
     channel = message.get("channel")
     return "shell" if channel is None else channel, message["header"], message.get("content")
 

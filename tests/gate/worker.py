@@ -1,4 +1,4 @@
-"""A gate as a process of its own, as `mutirao up` starts it, with a judge that allows everything."""
+"""A gate as a process of its own, as `mutirao up` starts it, with a judge that allows all, or judges by its marks."""
 
 import os
 import subprocess
@@ -10,20 +10,28 @@ from pathlib import Path
 
 from tests.gate.house import SECRET, free_port, wait_for_http
 
+ROOT = Path(__file__).parents[2]
 CODE = """
 import sys
-from mutirao.cases.action import Action
-from mutirao.cases.cell import Verdict
 from mutirao.gate.actor import NoActors
 from mutirao.gate.app import Gate, main
+from tests.gate.worker import Allows
+
+if sys.argv[4] == "marker":
+    from tests.gate.house import MarkerJudge as Allows
+
+main(Gate(sys.argv[1], Allows(), NoActors(), max_message_bytes=int(sys.argv[3]) << 20), "127.0.0.1", int(sys.argv[2]))
+"""
+
 
 class Allows:
-    async def judge(self, cell):
-        return Verdict(Action.ALLOW)
+    """A judge without objections."""
 
-gate = Gate(sys.argv[1], Allows(), NoActors(), max_message_bytes=int(sys.argv[3]) << 20)
-main(gate, "127.0.0.1", int(sys.argv[2]))
-"""
+    async def judge(self, cell: object) -> object:
+        from mutirao.cases.action import Action
+        from mutirao.cases.cell import Verdict
+
+        return Verdict(Action.ALLOW)
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,14 @@ class Worker:
 
 
 @contextmanager
-def running_worker(max_message_mb: int = 110) -> Iterator[Worker]:
+def running_worker(max_message_mb: int = 110, judge: str = "allows") -> Iterator[Worker]:
     """A worker on a free port; it must end by itself when told to."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", CODE, SECRET, str(port), str(max_message_mb)])
+    source = os.environ.get("PYTHONPATH", str(ROOT / "src"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, SECRET, str(port), str(max_message_mb), judge],
+        env=os.environ | {"PYTHONPATH": f"{source}:{ROOT}"},
+    )
     try:
         wait_for_http(f"http://127.0.0.1:{port}/healthz")
         yield Worker(f"http://127.0.0.1:{port}", process)
