@@ -8,6 +8,7 @@ MutiraoError
 ├── StoreError       the database can't be read or written
 ├── SandboxError     walls can't be built, or a runtime can't be started
 ├── TooLongError     code is longer than anybody could judge
+├── OverBudgetError  a member's cells take more reading than their share
 └── WireError        a frame or message breaks the protocol
 
 The message says what happened, with which value, and what to do.
@@ -44,6 +45,10 @@ class SandboxError(MutiraoError):
 
 class TooLongError(MutiraoError):
     """Code is longer than can be judged before it runs."""
+
+
+class OverBudgetError(MutiraoError):
+    """A member's cells take more reading than one member's share."""
 
 
 class WireError(MutiraoError):

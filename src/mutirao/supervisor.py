@@ -25,6 +25,7 @@ from mutirao.accounts import Account, accounts, hand_over, own
 from mutirao.certificate import Certificate
 from mutirao.config import LoginKind, Settings
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
+from mutirao.gate.shard import workers_by_cores
 from mutirao.hub import environment
 from mutirao.hub.broker import Charge, open_sandboxes, socket_path
 from mutirao.hub.place import Place
@@ -223,16 +224,17 @@ class Supervisor:
     def _place(self) -> Place:
         subnet = ip_network(self.settings.sandbox.subnet)
         demo = self.settings.login.kind is LoginKind.DEMO
-        ports = _free_ports("127.0.0.1", 5)
+        workers = self.settings.gate.workers or workers_by_cores()
+        ports = _free_ports("127.0.0.1", 4 + workers)
         operator = secrets.token_urlsafe(32) if demo and self.settings.login.operators else ""
         return Place(
             settings=self.settings,
             hub_ip="127.0.0.1",
-            hub_port=ports[3],
+            hub_port=ports[1],
             forwarder_ip=str(subnet[1]),
-            forwarder_port=self._forwarder_port(ports[4]),
+            forwarder_port=self._forwarder_port(ports[3]),
             proxy_api_url=f"http://127.0.0.1:{ports[0]}",
-            gate_url=f"http://127.0.0.1:{ports[1]}",
+            gate_urls=tuple(f"http://127.0.0.1:{port}" for port in ports[3:]),
             web_url=f"http://127.0.0.1:{ports[2]}",
             proxy_token=secrets.token_hex(32),
             gate_secret=secrets.token_hex(32),
@@ -282,7 +284,7 @@ class Supervisor:
                 # The one right that it needs, where it is asked for a port below 1024.
                 capabilities=("net_bind_service",) if self._has_low_port() else (),
             ),
-            self._part("gate", (python, "-m", "mutirao.gate"), self._gate_environment(place), ours.gate),
+            *self._gate_workers(place),
             self._part("pages", (python, "-m", "mutirao.web"), self._pages_environment(place), ours.pages),
             replace(
                 self._part("hub", hub_argv, self._login_environment() | place.dump(), ours.hub),
@@ -304,11 +306,13 @@ class Supervisor:
         origins = self.settings.origins
         await self._answers(f"{self._local()}/hub/health", origins.hub)
         await self._answers(f"{self._local()}/services/mutirao/healthz", origins.pages)
-        await self._answers(f"{place.gate_url}/healthz")
+        for gate_url in place.gate_urls:
+            await self._answers(f"{gate_url}/healthz")
 
     def _part(self, name: str, argv: tuple[str, ...], env: dict[str, str], account: Account | None) -> Part:
         """One part, which runs in a folder of its own where it has one."""
-        home = self.data / "run" / name if name in self._homes() else self.data / "run"
+        kind = name.partition("-")[0]  # gate-0 and gate-1 share one
+        home = self.data / "run" / kind if kind in self._homes() else self.data / "run"
         known = self._environment() | {"HOME": str(self.data / "hub" if name == "hub" else home)}
         return Part(name, argv, known | env, self._log(name), home, account)
 
@@ -331,9 +335,15 @@ class Supervisor:
         wanted |= self.settings.login.variables() | self.settings.store.hub_variables()
         return {key: os.environ[key] for key in wanted if key in os.environ}
 
+    def _gate_workers(self, place: Place) -> Iterator[Part]:
+        """The gate's workers; one that dies takes only the connections of its own servers along."""
+        for number, gate_url in enumerate(place.gate_urls):
+            name = f"gate-{number}"
+            env = self._gate_environment(place) | {"MUTIRAO_GATE_URL": gate_url, "MUTIRAO_GATE_WORKER": name}
+            yield self._part(name, (sys.executable, "-m", "mutirao.gate"), env, self.accounts.gate)
+
     def _gate_environment(self, place: Place) -> dict[str, str]:
         return {
-            "MUTIRAO_GATE_URL": place.gate_url,
             "MUTIRAO_GATE_SECRET": place.gate_secret,
             "MUTIRAO_DATABASE": self.settings.store_url,
             "MUTIRAO_PAGES_URL": f"{self.settings.origins.pages}/services/mutirao/",
@@ -342,6 +352,7 @@ class Supervisor:
             "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
             "MUTIRAO_VISITORS": str(int(self.settings.sandbox.visitors)),
             "MUTIRAO_CASES": self.settings.cases.model_dump_json(),
+            "MUTIRAO_SCAN_BUDGET_S": str(self.settings.gate.scan_budget_s),
             "JUPYTERHUB_API_URL": place.hub_api_url,
         }
 
@@ -361,7 +372,7 @@ class Supervisor:
             "MUTIRAO_ROLES": self.settings.roles.model_dump_json(),
             "MUTIRAO_MAIL": self.settings.mail.model_dump_json(),
             **self.settings.mail.variables(),
-            "MUTIRAO_GATE_URL": place.gate_url,
+            "MUTIRAO_GATE_URLS": ",".join(place.gate_urls),
             "MUTIRAO_METRICS_TOKEN": self.settings.metrics_token,
             "MUTIRAO_STATE": str(state_file(self.data)),
             "JUPYTERHUB_SERVICE_URL": place.web_url,

@@ -370,32 +370,3 @@ async def test_a_repeat_is_told_again_every_hour(world: World) -> None:
     with world.store.read() as session:
         last = session.scalars(select(Decision.reason).order_by(Decision.id.desc())).first()
     assert f"run {ROWS_A_CASE + 21} of this matter" in (last or "")
-
-
-async def test_one_members_huge_cells_do_not_hold_up_another(world: World) -> None:
-    """Huge cells of one owner are read one at a time, in threads that others need not wait for."""
-    import asyncio
-    import threading
-
-    free, running, most = threading.Event(), 0, 0
-
-    class Slow(Reader):
-        def scan(self, code: str, language: str = "python") -> tuple[Finding, ...]:
-            nonlocal running, most
-            if len(code) < 10_000:
-                return ()
-            running += 1
-            most = max(most, running)
-            free.wait(5)
-            running -= 1
-            return ()
-
-    world.desk.engine = Slow()  # type: ignore[assignment]
-    huge = [asyncio.create_task(world.desk.judge(Cell("x" * 20_000, "ana", "ana", "", "k1"))) for _ in range(6)]
-    await asyncio.sleep(0.1)
-
-    assert (await asyncio.wait_for(world.desk.judge(Cell("1 + 1", "bia", "bia", "", "k2")), 1)).action is Action.ALLOW
-
-    free.set()
-    await asyncio.gather(*huge)
-    assert most == 1

@@ -102,9 +102,16 @@ async def test_an_oversized_message_is_refused_with_a_reason_and_never_arrives(s
 
 async def test_a_large_message_within_the_limit_passes(street, twin, wire):
     async with street.tab("k-1", wire) as tab:
-        await tab.send(execute("#" * 1_500_000))
+        await tab.send(request_of("comm_msg", {"comm_id": "1", "data": "#" * 1_500_000}))
         await twin.arrived.wait()
     assert len(twin.frames[0]) > 1_500_000
+
+
+async def test_a_cell_longer_than_anybody_could_judge_is_refused_with_a_notice(street, twin, wire):
+    async with street.tab("k-1", wire) as tab:
+        answers = await tab.run("#" * 1_500_000)
+    assert "too large" in one(answers, "display_data")["data"]["text/plain"]
+    assert (twin.frames, street.judge.saw) == ([], [])
 
 
 async def test_what_a_kernel_sends_beyond_the_limit_ends_the_connection_with_a_reason(street, twin):

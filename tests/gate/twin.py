@@ -26,6 +26,7 @@ class TwinServer:
     """Accepts `Authorization: token t0ken`; echoes nothing, executes nothing."""
 
     frames: list[bytes | str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     requests: list[Received] = field(default_factory=list)
     handshakes: list[CIMultiDict] = field(default_factory=list)
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
@@ -50,6 +51,7 @@ class TwinServer:
         return json.dumps(message).encode(), WSMsgType.TEXT
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.paths.append(request.raw_path)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self.channels(request)
         if request.headers.get("Authorization") != f"token {TOKEN}" and "good" not in request.headers.get("Cookie", ""):

@@ -5,12 +5,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets.config import Config
 
 from mutirao.errors import ConfigError
+from mutirao.gate.shard import split_urls
 from mutirao.hub.guard import guard
 from mutirao.hub.proxy import Guarded
 
@@ -26,7 +28,7 @@ def _environment() -> Iterator[None]:
     os.environ.update(before)
 
 
-def guarded(c: Config, tmp_path: Path, **options: str) -> Config:
+def guarded(c: Config, tmp_path: Path, **options: Any) -> Config:
     guard(c, database=f"sqlite:///{tmp_path / 'mutirao.sqlite'}", **options)
     return c
 
@@ -119,6 +121,23 @@ def test_something_else_than_a_proxy_is_refused(tmp_path: Path) -> None:
     c.JupyterHub.proxy_class = dict
     with pytest.raises(ConfigError, match="must be a JupyterHub proxy class"):
         guarded(c, tmp_path)
+
+
+def test_each_address_of_the_gate_gets_a_worker_and_the_proxy_knows_them_all(tmp_path: Path) -> None:
+    addresses = ["http://127.0.0.1:8091", "http://127.0.0.1:8093"]
+    c = guarded(Config(), tmp_path, gate_url=addresses)
+
+    workers = [one for one in c.JupyterHub.services if one["name"].startswith("mutirao-gate")]
+    assert [one["name"] for one in workers] == ["mutirao-gate", "mutirao-gate-1"]
+    assert [one["environment"]["MUTIRAO_GATE_URL"] for one in workers] == addresses
+    assert len({one["environment"]["MUTIRAO_GATE_SECRET"] for one in workers}) == 1
+    assert split_urls(c.JupyterHub.proxy_class().gate_url) == tuple(addresses)
+
+
+@pytest.mark.parametrize("nothing", ["", " , ", []])
+def test_a_gate_without_an_address_is_refused(tmp_path: Path, nothing: object) -> None:
+    with pytest.raises(ConfigError, match="names no address"):
+        guarded(Config(), tmp_path, gate_url=nothing)
 
 
 def test_secrets_are_made_anew_and_the_pages_do_not_get_the_gates(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from jupyterhub.proxy import Proxy
 
 from mutirao.errors import ConfigError
 from mutirao.gate.route import RouteError, locate, twin_spec
+from mutirao.gate.shard import worker_of
 from mutirao.hub.proxy import Guarded, GuardedProxy
 from tests.gate.conftest import serving
 from tests.gate.house import SECRET, running_chp
@@ -138,6 +139,32 @@ async def test_a_new_secret_makes_every_twin_new(proxy):
     await proxy.check_routes(users(spawner()), {})
     assert proxy.routes[TWIN]["target"] != before
     assert SPEC in await proxy.get_all_routes()
+
+
+async def test_each_server_keeps_its_worker_and_all_workers_get_some(proxy):
+    workers = [f"http://127.0.0.1:{port}" for port in (11, 12, 13)]
+    proxy.gate_url = ",".join(workers)
+    specs = {f"/user/m{number}/": {"user": f"m{number}", "server_name": ""} for number in range(60)}
+    for spec, data in specs.items():
+        await proxy.add_route(spec, TARGET, data)
+    met = {spec: proxy.routes[twin_spec(spec)]["target"].partition("/r/")[0] for spec in specs}
+    assert set(met.values()) == set(workers)
+    assert met == {spec: worker_of(workers, data["user"], data["server_name"]) for spec, data in specs.items()}
+
+
+async def test_one_worker_more_moves_only_its_own_servers_and_the_hub_repairs_them(proxy):
+    proxy.gate_url = "http://127.0.0.1:11,http://127.0.0.1:12"
+    await proxy.add_route(SPEC, TARGET, SERVER)
+    proxy.gate_url += ",http://127.0.0.1:13"
+    await proxy.check_routes(users(spawner()), {})
+    assert SPEC in await proxy.get_all_routes()
+    two, three = (
+        [f"http://127.0.0.1:{port}" for port in (11, 12)],
+        [f"http://127.0.0.1:{port}" for port in (11, 12, 13)],
+    )
+    names = [f"m{number}" for number in range(300)]
+    moved = {worker_of(three, name, "") for name in names if worker_of(two, name, "") != worker_of(three, name, "")}
+    assert moved == {three[2]}
 
 
 async def test_a_server_that_moved_is_followed_by_its_twin(proxy):

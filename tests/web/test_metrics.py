@@ -95,7 +95,7 @@ async def test_the_totals_are_those_of_the_store_and_name_nobody(tmp_path: Path)
 
 
 async def test_what_is_down_is_said_and_the_rest_still_told(tmp_path: Path) -> None:
-    watch = Watch(gate_url="http://127.0.0.1:1")
+    watch = Watch(gate_urls=("http://127.0.0.1:1",))
     with twin.house(tmp_path, watch=watch) as house:
         house.hub.away = True
         transport = httpx.ASGITransport(house.app, client=("127.0.0.1", 1))
@@ -198,7 +198,7 @@ async def test_every_panel_of_the_dashboard_asks_for_a_metric_that_is_exported(t
     await gate.start_server()
     file = tmp_path / "state.json"
     file.write_text(json.dumps({"number": 1, "signed_at": twin.START.isoformat(), "error": ""}))
-    with twin.house(tmp_path, watch=Watch(gate_url=str(gate.make_url("")).rstrip("/"), state_file=file)) as house:
+    with twin.house(tmp_path, watch=Watch(gate_urls=(str(gate.make_url("")).rstrip("/"),), state_file=file)) as house:
         await house.case()
         async with house.browser("olga") as operator:
             exported = set(read((await operator.get(PATH)).text))
@@ -210,3 +210,26 @@ async def test_every_panel_of_the_dashboard_asks_for_a_metric_that_is_exported(t
     missing = {name for expr in asked for name in re.findall(r"mutirao_\w+", expr)} - exported
     assert missing == set()
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+async def test_the_gates_workers_add_up_to_one_gate(tmp_path: Path) -> None:
+    servers = []
+    for count in (2, 3):
+        app = web.Application()
+        body = exposition(Counter({"verdict:stop:mining": count, "connections_open": count}))
+        app.router.add_get("/metrics", lambda _request, body=body: _answer(body))
+        servers.append(TestServer(app))
+        await servers[-1].start_server()
+    urls = tuple(str(server.make_url("")).rstrip("/") for server in servers)
+    with twin.house(tmp_path, watch=Watch(gate_urls=urls)) as house:
+        async with house.browser("olga") as operator:
+            text = (await operator.get(PATH)).text
+    for server in servers:
+        await server.close()
+    verdicts = [line for line in text.splitlines() if line.startswith("mutirao_gate_verdicts_total{")]
+    assert [line.rpartition(" ")[2] for line in verdicts] == ["5.0"]
+    assert text.count("# TYPE mutirao_gate_verdicts_total") == 1
+
+
+async def _answer(body: bytes) -> web.Response:
+    return web.Response(body=body)

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from weakref import WeakValueDictionary
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +17,7 @@ from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.decide import Decided, decide
 from mutirao.cases.notice import Notice
 from mutirao.cases.office import Office
+from mutirao.cases.scan import InThreads, Scanner
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding
 from mutirao.fairness import Cases
@@ -27,11 +26,6 @@ from mutirao.policy.version import PolicyVersion
 from mutirao.store import audit
 from mutirao.store.models import Case, Delivery
 from mutirao.store.store import Store
-
-SCANNERS = 2
-
-SMALL_CHARACTERS = 2_048
-"""Cells up to this length are scanned at once; longer ones in a thread, so that others need not wait."""
 
 
 class Desk:
@@ -45,6 +39,7 @@ class Desk:
         pages: wording.Pages,
         clock: Callable[[], datetime],
         rules: Cases | None = None,
+        scanner: Scanner | None = None,
     ) -> None:
         self.store = store
         self.engine = engine
@@ -52,8 +47,7 @@ class Desk:
         self.clock = clock
         self.board = Board(store, clock)
         self.attendance = Attendance(store, clock)
-        self._scanners = ThreadPoolExecutor(SCANNERS, thread_name_prefix="mutirao-scan")
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.scanner = scanner or InThreads(engine)
 
     async def judge(self, cell: Cell) -> Verdict:
         """The verdict on a cell, recorded before it is given; raises where judging fails, and never guesses.
@@ -64,10 +58,7 @@ class Desk:
         look = await self.board.look()
         if (refusal := look.refusal(cell, self.office.pages, self.clock())) is not None:
             return refusal
-        if len(cell.code) <= SMALL_CHARACTERS:
-            findings = self.engine.scan(cell.code, cell.language)
-        else:
-            findings = await self._scan_in_turn(cell)
+        findings = await self.scanner.scan(cell)
         if findings:
             return await asyncio.to_thread(self._decide, cell, findings)
         if cell.actor is not None:
@@ -82,13 +73,6 @@ class Desk:
             notice = delivery.take_notebook(session, number, self.clock())
         self.board.handed_over(name, number)
         return Verdict(Action.ALLOW) if notice is None else Verdict(Action.WARN, notice)
-
-    async def _scan_in_turn(self, cell: Cell) -> tuple[Finding, ...]:
-        """Scan in a thread, one cell of an owner at a time: many huge cells of one are no wait for another."""
-        turn = self._turns.setdefault(cell.owner, asyncio.Lock())
-        async with turn:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._scanners, self.engine.scan, cell.code, cell.language)
 
     def _decide(self, cell: Cell, findings: tuple[Finding, ...]) -> Verdict:
         now = self.clock()

@@ -2,8 +2,9 @@
 
 MUTIRAO_GATE_URL (where it listens), MUTIRAO_GATE_SECRET, MUTIRAO_DATABASE (a SQLAlchemy URL), JUPYTERHUB_API_URL,
 MUTIRAO_SERVICE_TOKEN (of the service `mutirao`), MUTIRAO_PAGES_URL (of the case and policy pages), and if wanted
-MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S, MUTIRAO_CASES (`[cases]` of the settings as JSON) and
-MUTIRAO_VISITORS (0 where nobody but its owner comes to a server).
+MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S, MUTIRAO_SCAN_BUDGET_S, MUTIRAO_CASES (`[cases]` of
+the settings as JSON), MUTIRAO_VISITORS (0 where nobody but its owner comes to a server) and MUTIRAO_GATE_WORKER (its
+name). One process is one worker: MUTIRAO_GATE_URL names its own address.
 """
 
 import os
@@ -20,8 +21,11 @@ from mutirao.detect.pack import default_pack
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.fairness import Cases
 from mutirao.gate.actor import HubActors
-from mutirao.gate.app import Gate, main
+from mutirao.gate.app import BUDGET_S, JUDGE_TIMEOUT_S, Gate, main
+from mutirao.gate.budget import Budget
+from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.measure import Measured
+from mutirao.gate.readers import Readers
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 
@@ -46,13 +50,16 @@ def serve(environment: Mapping[str, str]) -> None:
         raise ConfigError(f"MUTIRAO_GATE_URL is {where.geturl()!r}: must name host and port.")
     pages = Pages(required(environment, "MUTIRAO_PAGES_URL"))
     rules = Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}")
-    judge_timeout_s = float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5"))
+    judge_timeout_s = float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", JUDGE_TIMEOUT_S))
     # The store gives up before the gate does: what was refused as not judged must not be recorded afterwards.
     store = Store(required(environment, "MUTIRAO_DATABASE"), patience_s=0.8 * judge_timeout_s)
+    engine = Engine(default_pack())
+    budget = Budget(float(environment.get("MUTIRAO_SCAN_BUDGET_S", BUDGET_S)))
+    reading = FairReading(engine, Readers(), budget, judge_timeout_s * PATIENCE_SHARE)
     counters: Counter[str] = Counter()
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
-        judge=Measured(Desk(store, Engine(default_pack()), load_versions(), pages, now, rules), counters),
+        judge=Measured(Desk(store, engine, load_versions(), pages, now, rules, reading), counters),
         counters=counters,
         probe=store.check,
         actors=HubActors(
@@ -63,6 +70,8 @@ def serve(environment: Mapping[str, str]) -> None:
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
         language=environment.get("MUTIRAO_LANGUAGE", "en"),
         judge_timeout_s=judge_timeout_s,
+        reading=reading,
+        worker=environment.get("MUTIRAO_GATE_WORKER", "gate-0"),
     )
     try:
         main(gate, where.hostname, where.port)

@@ -17,15 +17,20 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from tornado.httputil import parse_cookie
 
 from mutirao.cases.notice import Notice
+from mutirao.detect.engine import Engine
 from mutirao.errors import MutiraoError, WireError
 from mutirao.gate.actor import HubActors, query_token
 from mutirao.gate.announcement import SECRET_HEADER
 from mutirao.gate.announcement import read as read_announcement
+from mutirao.gate.budget import Budget
 from mutirao.gate.execute import Executions, carries_code
+from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.forward import forward
 from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
+from mutirao.gate.hold import Hold
 from mutirao.gate.judge import Actors, Judge
 from mutirao.gate.measure import exposition
+from mutirao.gate.readers import Readers
 from mutirao.gate.relay import ActorOnce, ClientSocket, End, Relay, Seat
 from mutirao.gate.route import Place, RouteError, locate
 from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
@@ -37,6 +42,7 @@ log = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES = 100_000_000
 MAX_BODY_BYTES = 10_000_000
 JUDGE_TIMEOUT_S = 5.0
+BUDGET_S = 20.0
 ANNOUNCE_S = 2.0
 
 
@@ -56,6 +62,9 @@ class Gate:
     judge_timeout_s: float = JUDGE_TIMEOUT_S
     upstream_ssl: SSLContext | None = None
     language: str = "en"
+    worker: str = "gate-0"
+    reading: FairReading | None = None
+    hold: Hold = field(default_factory=Hold)
     counters: Counter[str] = field(default_factory=Counter)
     probe: Callable[[], None] | None = None
     _upstream: Upstream | None = None
@@ -64,6 +73,8 @@ class Gate:
     def __post_init__(self) -> None:
         if not self.secret:
             raise ValueError("The gate's secret is empty: set MUTIRAO_GATE_SECRET to the same text for hub and gate.")
+        # Room for two of the largest, or one connection could keep everybody else out.
+        self.hold.room_bytes = max(self.hold.room_bytes, 2 * self.max_message_bytes)
 
     @property
     def upstream(self) -> Upstream:
@@ -81,6 +92,8 @@ class Gate:
             self._upstream = None
         if isinstance(self.actors, HubActors):
             await self.actors.close()
+        if self.reading is not None:
+            await self.reading.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request: /healthz, or anything that a twin route leads here."""
@@ -116,7 +129,7 @@ class Gate:
                 log.warning("the store does not answer: %s", error)
                 store = "does not answer"
         status = "ok" if store == "ok" else "degraded"
-        answer = {"status": status, "store": store, "counters": dict(self.counters)}
+        answer = {"status": status, "store": store, "worker": self.worker, "counters": dict(self.counters)}
         return web.json_response(answer, status=200 if status == "ok" else 503)
 
     async def _announce(self, request: web.Request) -> web.Response:
@@ -140,6 +153,12 @@ class Gate:
         """The language for notices: the one chosen on the pages, else the browser's, else the service's."""
         chosen = parse_cookie(request.headers.get(hdrs.COOKIE, "")).get(LANGUAGE_COOKIE, "")
         return preferred((chosen,), request.headers.get(hdrs.ACCEPT_LANGUAGE, ""), self.language)
+
+    def _fair_reading(self) -> FairReading:
+        """Whoever reads large frames; the desk's scanner where there is one, for one member has one budget."""
+        if self.reading is None:
+            self.reading = FairReading(Engine(()), Readers(), Budget(BUDGET_S), self.judge_timeout_s * PATIENCE_SHARE)
+        return self.reading
 
     def _executions(self) -> Executions:
         return Executions(
@@ -182,7 +201,18 @@ class Gate:
             actor,
             self._language(request),
         )
-        relay = Relay(client, upstream, wire, seat, self.judge, self.judge_timeout_s, self.counters)
+        relay = Relay(
+            client,
+            upstream,
+            wire,
+            seat,
+            self.judge,
+            self.judge_timeout_s,
+            self.counters,
+            self._fair_reading(),
+            self.hold,
+            self.max_message_bytes,
+        )
         self._relays.add(relay)
         self.counters["connections"] += 1
         self.counters["connections_open"] += 1
@@ -231,6 +261,8 @@ def main(gate: Gate, host: str, port: int) -> None:
         told_to_stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        if gate.reading is not None:
+            gate.reading.warm()
         runner = make_runner(gate)
         await runner.setup()
         try:

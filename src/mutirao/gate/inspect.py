@@ -28,6 +28,8 @@ EVALUATED = frozenset(
     }
 )
 _MAX_DEPTH = 50
+MOST_SNIPPETS = 1_000
+"""A message with more pieces of code than that is refused: no client sends one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
-from mutirao.errors import TooLongError
+from mutirao.errors import OverBudgetError, TooLongError
 from mutirao.gate.refusal import Refusal
 from mutirao.gate.route import Route
 
@@ -40,6 +40,8 @@ async def weigh(judge: Judge, cells: Iterable[Cell], timeout_s: float) -> Verdic
     try:
         async with asyncio.timeout(timeout_s):
             for cell in cells:
+                # A message may carry hundreds of small pieces: others get their turn between two of them.
+                await asyncio.sleep(0)
                 verdict = await judge.judge(cell)
                 if not isinstance(verdict, Verdict):
                     raise TypeError(f"the judge answered {verdict!r} instead of a Verdict")
@@ -49,6 +51,9 @@ async def weigh(judge: Judge, cells: Iterable[Cell], timeout_s: float) -> Verdic
                     heaviest = verdict
     except TooLongError:
         return Verdict(Action.STOP, Refusal.TOO_LARGE.notice)
+    except OverBudgetError as error:
+        log.info("A cell was refused: %s", error)
+        return Verdict(Action.STOP, Refusal.OVER_BUDGET.notice)
     except TimeoutError:
         log.error("A cell was refused: no verdict within %s s.", timeout_s)
         return Verdict(Action.STOP, Refusal.NOT_JUDGED.notice)

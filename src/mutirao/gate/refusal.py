@@ -13,6 +13,7 @@ class Refusal(Enum):
     NO_SOURCE = "no_source"
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
+    OVER_BUDGET = "over_budget"
 
     @property
     def notice(self) -> Notice:
@@ -85,6 +86,27 @@ _WORDS: dict[Refusal, dict[str, _Words]] = {
             "",
             _NOTHING_PT,
             "Divida a célula e deixe os dados fora dela: envie-os como arquivo e leia-os de lá.",
+        ),
+    },
+    Refusal.OVER_BUDGET: {
+        "en": (
+            "Not run: your cells wait for their check",
+            "Every cell is checked before it runs. Your large cells have used up your share of checking for this "
+            "minute, so that nobody else's cells have to wait for them.",
+            (),
+            "",
+            _NOTHING_EN,
+            "Run the cell again in a minute. Keep data out of cells: upload it as a file and read it from there.",
+        ),
+        "pt-BR": (
+            "Não executada: suas células aguardam verificação",
+            "Toda célula é verificada antes de ser executada. Suas células grandes já usaram a sua parte da "
+            "verificação neste minuto, para que as células de mais ninguém precisem esperar por elas.",
+            (),
+            "",
+            _NOTHING_PT,
+            "Execute a célula de novo daqui a um minuto. Deixe os dados fora das células: envie-os como arquivo e "
+            "leia-os de lá.",
         ),
     },
     Refusal.UNREADABLE: {

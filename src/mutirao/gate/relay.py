@@ -2,6 +2,7 @@
 
 Two pumps run side by side, each in order: client to kernel (inspected) and kernel to client (glanced at). Sending waits
 until the socket takes the bytes, so a client that never reads stalls its own two pumps and holds one message of memory.
+A large message needs room (`hold`), is read by a process of its own, and leaves in pieces.
 Pings and pongs pass from end to end: who is gone is noticed by who asked.
 """
 
@@ -20,17 +21,25 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.notice import Notice
-from mutirao.errors import WireError
+from mutirao.errors import TooLongError, WireError
 from mutirao.gate.answer import Answers
-from mutirao.gate.inspect import snippets
+from mutirao.gate.fair import FairReading
+from mutirao.gate.hold import LARGE_BYTES, Cargo, Hold
+from mutirao.gate.inspect import MOST_SNIPPETS, snippets
 from mutirao.gate.judge import Judge, weigh
 from mutirao.gate.measure import ROUND_TRIP, observe
+from mutirao.gate.meter import Meter
+from mutirao.gate.pieces import send_pieces
+from mutirao.gate.reader import code, outline
+from mutirao.gate.readers import ReaderGone
+from mutirao.gate.refusal import Refusal
 from mutirao.gate.upstream import UpstreamSocket
-from mutirao.gate.wire import Frame, Message, Wire, build, glance, parse
+from mutirao.gate.wire import Frame, Message, Wire, build, glance, json_bytes, parse
 
 log = logging.getLogger(__name__)
 
-_LARGE_BYTES = 1 << 20
+_READ_HERE_BYTES = 256 << 10
+"""More JSON than that is read in another process: Python's lock is held while JSON is read."""
 _CLOSE_S = 3.0
 _LINGER_S = 2.0
 _LOOK_S = 5.0
@@ -71,6 +80,7 @@ class ClientSocket(web.WebSocketResponse[bool]):
             decode_text=False,
             timeout=_CLOSE_S,
         )
+        self.meter: Meter
         self.lingers = False
         self.too_big = f"A message is larger than {max_message_bytes} bytes: upload data as a file instead."
 
@@ -87,6 +97,31 @@ class ClientSocket(web.WebSocketResponse[bool]):
         with suppress(ConnectionError):
             await self._writer.close(code, reason)
         return True
+
+    @property  # type: ignore[override]
+    def _parser(self) -> Meter:
+        return self.meter
+
+    @_parser.setter
+    def _parser(self, parser: Any) -> None:
+        # aiohttp sets its parser here and hands what it reads back to the connection: so every byte is counted.
+        if parser is not None:
+            self.meter = Meter(parser)
+
+    def hold_reading(self) -> None:
+        """Read no more until told to."""
+        if self._writer is not None:
+            self._writer.protocol._pause_reading_for_buffer()
+
+    def go_on_reading(self) -> None:
+        """Read again."""
+        if self._writer is not None:
+            self._writer.protocol._resume_reading_for_buffer()
+
+    async def send_large(self, data: bytes, opcode: int, moved: Callable[[int], None]) -> None:
+        """Send one message in pieces; `moved` hears of each."""
+        assert self._writer is not None
+        await send_pieces(self._writer, data, opcode, moved)
 
     @property
     def leaving(self) -> bool:
@@ -150,6 +185,9 @@ class Relay:
         judge: Judge,
         judge_timeout_s: float,
         counters: Counter[str],
+        reading: FairReading,
+        hold: Hold,
+        max_message_bytes: int,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -164,6 +202,13 @@ class Relay:
         self._asking: dict[str, Any] = {}
         self._running: dict[str, dict[str, Any]] = {}
         self._began: dict[str, float] = {}
+        self._reading = reading
+        self._hold = hold
+        self._client_turn = asyncio.Lock()
+        self._up = Cargo(hold, seat.owner, client.hold_reading, client.go_on_reading)
+        self._down = Cargo(hold, seat.owner, upstream.hold_reading, upstream.go_on_reading)
+        client.meter.join(self._up, max_message_bytes)
+        upstream.meter.join(self._down, max_message_bytes)
 
     async def run(self) -> End:
         """Relay until a side ends, then close the other with the same code."""
@@ -178,7 +223,10 @@ class Relay:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
+            self._up.close()
+            self._down.close()
         await self.close(end)
+        self._hold.tidy()
         return end
 
     def serves(self, owner: str, server: str) -> bool:
@@ -211,6 +259,10 @@ class Relay:
                     end = await self._from_client(Frame(received.data, received.type is WSMsgType.TEXT))
                     if end is not None:
                         return end
+                    if len(received.data) > LARGE_BYTES:
+                        del received
+                        self._up.landed()
+                        continue
                 elif received.type is WSMsgType.PING:
                     await self._upstream.ping(received.data)
                 elif received.type is WSMsgType.PONG:
@@ -227,10 +279,13 @@ class Relay:
             try:
                 if received.type in _DATA:
                     frame = Frame(received.data, received.type is WSMsgType.TEXT)
-                    await self._client.send_frame(frame.data, received.type)
+                    await self._to_screen(frame)
                     self._counters["messages_to_client"] += 1
-                    if glance(frame, self._wire) in _REMEMBERED:
+                    if json_bytes(frame, self._wire) <= _READ_HERE_BYTES and glance(frame, self._wire) in _REMEMBERED:
                         self._remember(frame)
+                    if len(received.data) > LARGE_BYTES:
+                        del received, frame
+                        self._down.landed()
                 elif received.type is WSMsgType.PING:
                     await self._client.ping(received.data)
                 elif received.type is WSMsgType.PONG:
@@ -241,28 +296,43 @@ class Relay:
                 return End(WSCloseCode.GOING_AWAY, "The client went away.")
 
     async def _left(self) -> End:
-        """Ends when the client is gone although the socket still holds what it never read.
+        """Ends when the client is gone although the socket still holds what it never read, or lets others wait.
 
         asyncio tells nobody about such an end before everything is written, and nobody reads any more.
         """
-        while not self._client.leaving:  # noqa: ASYNC110 - there is no event to wait for
+        while not self._client.leaving:
+            if self._up.stalls or self._down.stalls:
+                self._counters["stalled"] += 1
+                return End(WSCloseCode.TRY_AGAIN_LATER, "A large message moved too slowly while others waited for it.")
             await asyncio.sleep(_LOOK_S)
+            self._hold.tidy()
         return End(WSCloseCode.GOING_AWAY, "The client went away.")
 
     async def _from_client(self, frame: Frame) -> End | None:
         """Pass one message on, or answer it in the kernel's stead; an End where it breaks the protocol."""
+        apart: dict[str, Any] | None = None
         try:
-            if len(frame.data) > _LARGE_BYTES:
-                message = await asyncio.to_thread(parse, frame, self._wire)
+            if json_bytes(frame, self._wire) > _READ_HERE_BYTES:
+                member = await self._seat.actor.name() or self._seat.owner
+                apart = await self._reading.inspect(member, frame, self._wire)
+                message = outline(apart)
             else:
                 message = parse(frame, self._wire)
         except WireError as error:
             return self._broken(WSCloseCode.INVALID_TEXT, error)
+        except ReaderGone as error:
+            self._counters["readers_lost"] += 1
+            return self._broken(WSCloseCode.POLICY_VIOLATION, WireError(f"The message can't be read. {error}"))
         try:
-            found = snippets(message)
+            found = code(apart) if apart is not None else snippets(message)
+            if len(found) > MOST_SNIPPETS:
+                raise TooLongError(f"The message carries {len(found)} pieces of code: {MOST_SNIPPETS} is the most.")
         except WireError as error:
             await self._send(self._answers.malformed(message, str(error)))
             return self._broken(WSCloseCode.POLICY_VIOLATION, error)
+        except TooLongError:
+            await self._tell(message, frame, Verdict(Action.STOP, Refusal.TOO_LARGE.notice))
+            return None
         if found:
             actor = await self._seat.actor.name()
             seat = self._seat
@@ -308,13 +378,23 @@ class Relay:
             await self._send(self._answers.not_run(message, text, verdict.action, self._execution_count))
 
     async def _pass(self, frame: Frame) -> None:
-        await self._upstream.send_frame(frame.data, WSMsgType.TEXT if frame.text else WSMsgType.BINARY)
+        if len(frame.data) > LARGE_BYTES:
+            await self._upstream.send_large(frame.data, frame.opcode, self._up.moved)
+        else:
+            await self._upstream.send_frame(frame.data, WSMsgType(frame.opcode))
         self._counters["messages_to_kernel"] += 1
+
+    async def _to_screen(self, frame: Frame) -> None:
+        """Pass one message to the client; the pieces of a large one let no other data in between."""
+        async with self._client_turn:
+            if len(frame.data) > LARGE_BYTES:
+                await self._client.send_large(frame.data, frame.opcode, self._down.moved)
+            else:
+                await self._client.send_frame(frame.data, WSMsgType(frame.opcode))
 
     async def _send(self, messages: list[Message]) -> None:
         for message in messages:
-            frame = build(message, self._wire)
-            await self._client.send_frame(frame.data, WSMsgType.TEXT if frame.text else WSMsgType.BINARY)
+            await self._to_screen(build(message, self._wire))
 
     def _remember(self, frame: Frame) -> None:
         """Keep what later answers need; a kernel that sends nonsense harms only its own notices."""

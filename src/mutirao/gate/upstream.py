@@ -6,7 +6,7 @@ receive.
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ssl import SSLContext
 from typing import Any
@@ -17,6 +17,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from mutirao.errors import MutiraoError
+from mutirao.gate.meter import Meter
+from mutirao.gate.pieces import send_pieces
 
 CONNECT_S = 15.0
 MAX_LINE_BYTES = 65536
@@ -43,6 +45,17 @@ class Declined(Exception):
 class UpstreamSocket(aiohttp.ClientWebSocketResponse[bool]):
     """The websocket to a member's server, with the headers of its handshake."""
 
+    meter: Meter
+
+    @property  # type: ignore[override]
+    def _parser(self) -> Meter:
+        return self.meter
+
+    @_parser.setter
+    def _parser(self, parser: Any) -> None:
+        # aiohttp sets its parser here and hands what it reads back to the connection: so every byte is counted.
+        self.meter = Meter(parser)
+
     @property
     def handshake_headers(self) -> Any:
         """The headers that the server accepted with."""
@@ -51,6 +64,18 @@ class UpstreamSocket(aiohttp.ClientWebSocketResponse[bool]):
     def quicken(self) -> None:
         """Acknowledge at once what has been received and what comes next."""
         quicken(self.get_extra_info("socket"))
+
+    def hold_reading(self) -> None:
+        """Read no more until told to."""
+        self._writer.protocol._pause_reading_for_buffer()
+
+    def go_on_reading(self) -> None:
+        """Read again."""
+        self._writer.protocol._resume_reading_for_buffer()
+
+    async def send_large(self, data: bytes, opcode: int, moved: Callable[[int], None]) -> None:
+        """Send one message in pieces; `moved` hears of each."""
+        await send_pieces(self._writer, data, opcode, moved)
 
     def abort(self) -> None:
         """Drop the connection with whatever it still holds."""

@@ -50,6 +50,11 @@ class Frame:
     data: bytes
     text: bool
 
+    @property
+    def opcode(self) -> int:
+        """The websocket's: 1 for text, 2 for binary."""
+        return 1 if self.text else 2
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -122,6 +127,19 @@ def glance(frame: Frame, wire: Wire) -> str:
         head = frame.data[start : min(stop, start + _GLANCE_BYTES)]
     found = _MSG_TYPE.search(head)
     return found[1].decode() if found else ""
+
+
+def json_bytes(frame: Frame, wire: Wire) -> int:
+    """How many bytes of the frame must be read as JSON; all of them where its offsets are nonsense."""
+    size = len(frame.data)
+    if wire is Wire.V1 and size >= 64:
+        (end,) = struct.unpack_from("<Q", frame.data, 48)  # where the content ends
+    elif wire is Wire.DEFAULT and not frame.text and size >= 12:
+        count, _, end = struct.unpack_from("!III", frame.data)
+        end = end if count > 1 else size
+    else:
+        end = size
+    return min(int(end), size)
 
 
 def _parse_v1(frame: Frame) -> Message:

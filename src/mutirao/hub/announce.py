@@ -5,6 +5,7 @@ import logging
 import aiohttp
 
 from mutirao.gate.announcement import SECRET_HEADER
+from mutirao.gate.shard import worker_of
 from mutirao.hub.place import Place
 
 log = logging.getLogger(__name__)
@@ -19,12 +20,13 @@ class Announcer:
     async def out_of_memory(self, owner: str, server: str, memory_mb: int) -> None:
         """Say that the size's memory was not enough; a gate that is away is logged and not waited for."""
         message = {"kind": "out-of-memory", "owner": owner, "server": server, "memory_mb": memory_mb}
+        worker = worker_of(self._place.gate_urls, owner, server)
         headers = {SECRET_HEADER: self._place.gate_secret}
         timeout = aiohttp.ClientTimeout(total=5)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(f"{self._place.gate_url}/announce", json=message, headers=headers) as answer,
+                session.post(f"{worker}/announce", json=message, headers=headers) as answer,
             ):
                 answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from traitlets.utils.importstring import import_item
 
 from mutirao.cases import adoption
 from mutirao.errors import ConfigError
+from mutirao.gate.shard import split_urls
 from mutirao.hub import actor_api
 from mutirao.hub.proxy import Guarded
 from mutirao.hub.traefik import Prefixing
@@ -30,7 +32,7 @@ def guard(
     *,
     database: str = "sqlite:///mutirao.sqlite",
     policy: int = 2,
-    gate_url: str = "http://127.0.0.1:8091",
+    gate_url: str | Sequence[str] = "http://127.0.0.1:8091",
     pages_url: str = "http://127.0.0.1:8092",
     public_url: str = "",
     contact: str = "",
@@ -39,7 +41,8 @@ def guard(
 ) -> None:
     """Add gate and pages to a hub's configuration; call it last in jupyterhub_config.py.
 
-    `database` is a SQLAlchemy URL that the services can write; `gate_url` and `pages_url` are free loopback addresses;
+    `database` is a SQLAlchemy URL that the services can write; `gate_url` and `pages_url` are free loopback addresses,
+    several for the gate where it should have several workers;
     `public_url` is the hub's address as members type it (links are root-relative without it); `service_user` is the
     system user for gate and pages where the hub runs as root.
     """
@@ -48,13 +51,17 @@ def guard(
     seen = _origins(c, public_url)
     gate_secret, service_token = secrets.token_hex(32), secrets.token_hex(32)
     c.JupyterHub.proxy_class = guarded_class(c.JupyterHub.get("proxy_class", ConfigurableHTTPProxy))
-    os.environ["MUTIRAO_GATE_URL"] = gate_url
+    gate_urls = split_urls(gate_url if isinstance(gate_url, str) else ",".join(gate_url))
+    if not gate_urls:
+        raise ConfigError(
+            "guard(gate_url=…) names no address: give one for each worker, such as http://127.0.0.1:8091."
+        )
+    os.environ["MUTIRAO_GATE_URL"] = ",".join(gate_urls)
     os.environ["MUTIRAO_GATE_SECRET"] = gate_secret
     shared = {"MUTIRAO_DATABASE": database}
     if "PYTHONPATH" in os.environ:
         shared["PYTHONPATH"] = os.environ["PYTHONPATH"]
     gate_environment = shared | {
-        "MUTIRAO_GATE_URL": gate_url,
         "MUTIRAO_GATE_SECRET": gate_secret,
         "MUTIRAO_SERVICE_TOKEN": service_token,
         "MUTIRAO_PAGES_URL": f"{seen.pages}{base_url}services/mutirao/",
@@ -66,7 +73,7 @@ def guard(
         "MUTIRAO_SUBDOMAIN_HOST": seen.to_hub,
         "MUTIRAO_PUBLIC_URL": seen.hub,
         "MUTIRAO_PAGES_HOST": urlsplit(seen.pages).hostname or "",
-        "MUTIRAO_GATE_URL": gate_url,
+        "MUTIRAO_GATE_URLS": ",".join(gate_urls),
     }
     user = {"user": service_user} if service_user else {}
     c.JupyterHub.services = [
@@ -81,13 +88,16 @@ def guard(
             "oauth_client_allowed_scopes": ["inherit"],
             **user,
         },
-        {
-            "name": "mutirao-gate",
-            "command": [sys.executable, "-m", "mutirao.gate"],
-            "environment": gate_environment,
-            "display": False,
-            **user,
-        },
+        *(
+            {
+                "name": f"mutirao-gate-{number}" if number else "mutirao-gate",
+                "command": [sys.executable, "-m", "mutirao.gate"],
+                "environment": gate_environment | {"MUTIRAO_GATE_URL": url, "MUTIRAO_GATE_WORKER": f"gate-{number}"},
+                "display": False,
+                **user,
+            }
+            for number, url in enumerate(gate_urls)
+        ),
     ]
     c.JupyterHub.load_roles = _with_roles(_listed(c, "load_roles"), _listed(c, "extra_user_scopes"))
     c.JupyterHub.extra_handlers = [*_listed(c, "extra_handlers"), (actor_api.PATH, actor_api.ActorAPIHandler)]

@@ -44,7 +44,7 @@ c.JupyterHub.proxy_class = GuardedProxy
 c.GuardedProxy.should_start = False
 c.GuardedProxy.api_url = place.proxy_api_url
 c.GuardedProxy.auth_token = place.proxy_token
-c.GuardedProxy.gate_url = place.gate_url
+c.GuardedProxy.gate_url = ",".join(place.gate_urls)
 c.GuardedProxy.gate_secret = place.gate_secret
 
 c.JupyterHub.spawner_class = SandboxSpawner

@@ -21,7 +21,7 @@ class Place:
     forwarder_port: int = 0
     broker_socket: str = ""
     proxy_api_url: str = ""
-    gate_url: str = ""
+    gate_urls: tuple[str, ...] = ()
     web_url: str = ""
     proxy_token: str = ""
     gate_secret: str = ""
@@ -35,6 +35,11 @@ class Place:
     def hub_url(self) -> str:
         """The hub, which listens on loopback only."""
         return f"http://{self.hub_ip}:{self.hub_port}"
+
+    @property
+    def gate_url(self) -> str:
+        """The gate's first worker; `gate.shard.worker_of` knows which one serves a server."""
+        return self.gate_urls[0]
 
     @property
     def hub_api_url(self) -> str:
@@ -58,4 +63,5 @@ def here() -> Place:
     if not text:
         raise ConfigError(f"{VARIABLE} is not set: this part is started by `mutirao up`.")
     values = json.loads(text)
-    return Place(**values | {"settings": Settings.model_validate(values["settings"])})
+    settings = Settings.model_validate(values["settings"])
+    return Place(**values | {"settings": settings, "gate_urls": tuple(values["gate_urls"])})

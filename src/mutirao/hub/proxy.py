@@ -13,6 +13,7 @@ from traitlets import Unicode, default
 
 from mutirao.errors import ConfigError
 from mutirao.gate.route import route_for, twin_spec, twin_target
+from mutirao.gate.shard import split_urls, worker_of
 
 _TWIN_OF = "mutirao_twin_of"
 
@@ -23,7 +24,8 @@ class Guarded(Proxy):  # type: ignore[misc]
     """Mix in before any JupyterHub proxy class that prepends a target's path to what it passes on."""
 
     gate_url = Unicode(
-        help="""Where the gate listens, as the proxy reaches it: http://host:port. Default: MUTIRAO_GATE_URL."""
+        help="""Where the gate listens, as the proxy reaches it: http://host:port. Several workers: one address each,
+        with commas. Default: MUTIRAO_GATE_URL."""
     ).tag(config=True)
     gate_secret = Unicode(
         help="""The secret that hub and gate share; it signs the routes. Default: MUTIRAO_GATE_SECRET."""
@@ -104,7 +106,8 @@ class Guarded(Proxy):  # type: ignore[misc]
                     f"or MUTIRAO_{name.upper()} in the hub's environment."
                 )
         route = route_for(routespec, target, data["user"], data["server_name"])
-        return twin_target(self.gate_url, route, self.gate_secret)
+        worker = worker_of(split_urls(self.gate_url), route.user, route.server)
+        return twin_target(worker, route, self.gate_secret)
 
 
 class GuardedProxy(Guarded, ConfigurableHTTPProxy):  # type: ignore[misc]

@@ -6,8 +6,8 @@ SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_L
 (JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
 (where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas),
 MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES and MUTIRAO_MAIL (those tables
-of the settings as JSON) for the rounds. For the metrics: MUTIRAO_GATE_URL, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE, the
-file in which the last signed head of the audit stands.
+of the settings as JSON) for the rounds. For the metrics: MUTIRAO_GATE_URLS, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE,
+the file in which the last signed head of the audit stands.
 """
 
 import os
@@ -76,7 +76,7 @@ def serve(environment: Mapping[str, str]) -> None:
         limits=Limits(trusted=tuple(filter(None, environment.get("MUTIRAO_TRUSTED_PROXIES", "").split(",")))),
         hsts_s=int(environment.get("MUTIRAO_HSTS_S", "0")),
         watch=Watch(
-            gate_url=environment.get("MUTIRAO_GATE_URL", ""),
+            gate_urls=tuple(filter(None, environment.get("MUTIRAO_GATE_URLS", "").split(","))),
             token=environment.get("MUTIRAO_METRICS_TOKEN", ""),
             state_file=Path(environment["MUTIRAO_STATE"]) if environment.get("MUTIRAO_STATE") else None,
         ),

@@ -1,5 +1,6 @@
 """What Prometheus reads at one address: the store's totals, the hub's runtimes, the gate's own counters."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import aiohttp
 from fastapi import Request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
@@ -26,9 +28,9 @@ GATE_S = 3
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Where the gate answers, what opens the metrics from afar, and where the last signed head stands."""
+    """Where the gate's workers answer, what opens the metrics from afar, and where the last signed head stands."""
 
-    gate_url: str = ""
+    gate_urls: tuple[str, ...] = ()
     token: str = ""
     state_file: Path | None = None
 
@@ -74,13 +76,10 @@ async def exposition(site: Site, watch: Watch) -> bytes:
         families.append(GaugeMetricFamily("mutirao_runtimes", "Runtimes that run or start.", value=running))
     except HubAway:
         up["hub"] = False
-    gate = b""
-    if watch.gate_url:
-        try:
-            gate = await _gate(watch.gate_url)
-            up["gate"] = True
-        except (aiohttp.ClientError, TimeoutError):
-            up["gate"] = False
+    if watch.gate_urls:
+        told = await asyncio.gather(*(_worker(url) for url in watch.gate_urls), return_exceptions=True)
+        up["gate"] = all(isinstance(text, str) for text in told)
+        families += _together(text for text in told if isinstance(text, str))
     parts = GaugeMetricFamily("mutirao_up", "1 where the part answers.", labels=["part"])
     for name, answers in up.items():
         parts.add_metric([name], int(answers))
@@ -89,14 +88,31 @@ async def exposition(site: Site, watch: Watch) -> bytes:
     )
     registry = CollectorRegistry()
     registry.register(_Fixed([parts, errors, *families]))
-    return generate_latest(registry) + gate
+    return generate_latest(registry)
 
 
-async def _gate(url: str) -> bytes:
+async def _worker(url: str) -> str:
     timeout = aiohttp.ClientTimeout(total=GATE_S)
     async with aiohttp.ClientSession(timeout=timeout) as client, client.get(f"{url}/metrics") as answer:
         answer.raise_for_status()
-        return await answer.read()
+        return await answer.text()
+
+
+def _together(texts: Iterable[str]) -> list[Metric]:
+    """The workers' metrics as one gate's: counters, gauges and buckets of the same name and labels add up."""
+    found: dict[str, Metric] = {}
+    sums: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            found.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            held = sums.setdefault(family.name, {})
+            for sample in family.samples:
+                key = (sample.name, tuple(sorted(sample.labels.items())))
+                held[key] = held.get(key, 0.0) + sample.value
+    for name, family in found.items():
+        for (sample_name, labels), value in sums[name].items():
+            family.add_sample(sample_name, dict(labels), value)
+    return list(found.values())
 
 
 class _Fixed(Collector):
