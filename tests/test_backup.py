@@ -63,10 +63,10 @@ class Instance:
 
     def fill(self, *, hub: bool = True) -> None:
         ours = accounts(self.settings)
-        hub, gate = ours.hub.uid, ours.gate.uid
+        its, gate = ours.hub.uid, ours.gate.uid
         for name, mode, owner in (
-            ("hub", 0o700, hub),
-            ("hub/invites", 0o700, hub),
+            ("hub", 0o700, its),
+            ("hub/invites", 0o700, its),
             ("sandbox", 0o711, 0),
             ("store", 0o2770, gate),
             ("logs", 0o700, 0),

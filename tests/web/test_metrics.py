@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -217,7 +218,7 @@ async def test_the_gates_workers_add_up_to_one_gate(tmp_path: Path) -> None:
     for count in (2, 3):
         app = web.Application()
         body = exposition(Counter({"verdict:stop:mining": count, "connections_open": count}))
-        app.router.add_get("/metrics", lambda _request, body=body: _answer(body))
+        app.router.add_get("/metrics", partial(_answer, body))
         servers.append(TestServer(app))
         await servers[-1].start_server()
     urls = tuple(str(server.make_url("")).rstrip("/") for server in servers)
@@ -231,5 +232,5 @@ async def test_the_gates_workers_add_up_to_one_gate(tmp_path: Path) -> None:
     assert text.count("# TYPE mutirao_gate_verdicts_total") == 1
 
 
-async def _answer(body: bytes) -> web.Response:
+async def _answer(body: bytes, _request: web.Request) -> web.Response:
     return web.Response(body=body)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.schema import sort_tables_and_constraints
 
 from mutirao.errors import StoreError
 from mutirao.store.models import storable
@@ -38,7 +39,7 @@ def dump(connection: Connection, file: IO[str]) -> None:
     """Write every table; the connection's transaction is the moment."""
     tables = MetaData()
     tables.reflect(connection)
-    ordered = [table for table in tables.sorted_tables if table.name != VERSIONS]
+    ordered = [table for table in _ordered(tables) if table.name != VERSIONS]
     _line(file, {"format": 1, "revision": _revision(connection)})
     for table in ordered:
         kinds = [_kind(column.type) for column in table.columns]
@@ -48,6 +49,12 @@ def dump(connection: Connection, file: IO[str]) -> None:
             for row in rows:
                 _line(file, [_out(kind, value) for kind, value in zip(kinds, row, strict=True)])
     _line(file, {"end": True})
+
+
+def _ordered(tables: MetaData) -> list[Table]:
+    """The tables, each after those that its keys name; deferred keys, which may form a ring, count at the commit."""
+    found = sort_tables_and_constraints(tables.tables.values(), lambda key: True if key.deferrable else None)
+    return [table for table, _ in found if table is not None]
 
 
 def revision_of(file: IO[str]) -> str:
@@ -68,7 +75,7 @@ def load(connection: Connection, file: IO[str]) -> None:
             f"The copy has the shape {revision}, the tables have {_revision(connection)}: "
             "restore it with the version that wrote it, then run mutirao upgrade."
         )
-    for table in reversed(tables.sorted_tables):
+    for table in reversed(_ordered(tables)):
         if table.name != VERSIONS:
             connection.execute(table.delete())
     for name, columns, rows in _tables(file):
