@@ -1,11 +1,12 @@
 """Logging out is somebody's own act: JupyterHub does it on any GET, which a picture in a page could send."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jupyterhub.handlers import LogoutHandler
 
 
-def asked_for(headers: Any) -> bool:
+def asked_for(headers: Mapping[str, str]) -> bool:
     """False where the browser says that another origin's page asked, and no person did (Fetch Metadata).
 
     JupyterLab's menu and the pages' link come from hosts of their own: whole pages, by a click.
