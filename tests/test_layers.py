@@ -11,11 +11,11 @@ SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 LAYERS = (
     {"errors", "language", "origins", "bucket"},
     {"config"},
-    {"policy"},
+    {"policy", "certificate"},
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},
-    {"hub", "gate", "watch", "web", "reference", "part", "certificate", "reach"},
+    {"hub", "gate", "watch", "web", "reference", "part", "reach"},
     {"supervisor", "cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
