@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 
 LAYERS = (
-    {"errors", "language", "origins", "bucket"},
+    {"errors", "language", "origins", "bucket", "lowport"},
     {"config"},
     {"policy", "certificate"},
     {"detect"},

@@ -26,6 +26,7 @@ from mutirao.hub import environment
 from mutirao.hub.invite import Invites
 from mutirao.hub.place import Place
 from mutirao.hub.spawner import open_sandboxes
+from mutirao.lowport import FIRST_FREE, with_low_ports
 from mutirao.part import Keeper, Part, PartError
 from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.sandboxes import Sandboxes
@@ -240,8 +241,10 @@ class Supervisor:
         web_env = base | self._pages_environment(place)
         hub_env = base | self._login_environment() | {"HOME": "/root"} | place.dump()
         proxy_env = base | {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}
+        low = any(0 < port < FIRST_FREE for port in (service.port, self.settings.tls.redirect_port))
+        proxy_line = with_low_ports(proxy_argv, self.uid) if low else tuple(proxy_argv)
         parts = (
-            Part("proxy", tuple(proxy_argv), proxy_env, self._log("proxy"), run, self.uid),
+            Part("proxy", proxy_line, proxy_env, self._log("proxy"), run, None if low else self.uid),
             Part("gate", (python, "-m", "mutirao.gate"), gate_env, self._log("gate"), run, self.uid),
             Part("pages", (python, "-m", "mutirao.web"), web_env, self._log("pages"), run, self.uid),
             Part(
