@@ -197,6 +197,10 @@ def test_a_renewed_certificate_is_taken_up_and_the_kernel_goes_on(apart: Apart, 
     lab = start(visit.page, visit.hub)
     lab.new_notebook()
     lab.run("kept = 20")
+    # While the new proxy has no routes yet, JupyterLab may ask whether to start the server again: a person says no.
+    visit.page.add_locator_handler(
+        visit.page.locator(".jp-Dialog"), lambda dialog: dialog.locator("button.jp-mod-reject").first.click()
+    )
     port = urlsplit(apart.service.url).port
     assert port
     before = ssl.get_server_certificate(("127.0.0.1", port))
