@@ -82,6 +82,22 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
     assert settings.public_url == "http://[::1]:5678"
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://Hub.Example/", "https://hub.example"),
+        ("https://hub.example:443", "https://hub.example"),
+        ("http://hub.example:80", "http://hub.example"),
+        ("https://hub.example:8443", "https://hub.example:8443"),
+        ("https://hub.example:80", "https://hub.example:80"),
+    ],
+)
+def test_the_hubs_origin_is_written_as_browsers_write_it(given: str, kept: str) -> None:
+    settings = config.load(None, {"service": {"subdomain_host": given}})
+    assert settings.service.subdomain_host == kept
+    assert settings.public_url == settings.origins.hub == kept
+
+
 def test_show_masks_secrets_and_can_be_loaded_again(tmp_path: Path) -> None:
     path = write(
         tmp_path, '[login]\nkind = "class"\nclass_name = "a.B"\n[login.options]\nclient_secret = "s3cret"\nx = 1'

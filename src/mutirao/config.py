@@ -76,7 +76,8 @@ class Service(Section):
             raise ValueError("https://HOST or https://HOST:PORT, without a path")
         if is_address(parts.hostname or ""):
             raise ValueError("a name, because an address has no subdomains")
-        return value.rstrip("/").lower()
+        # Browsers leave the usual port out, and compare.
+        return value.rstrip("/").lower().removesuffix(":443" if parts.scheme == "https" else ":80")
 
     @model_validator(mode="after")
     def _one_host(self) -> "Service":

@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,21 @@ from jupyterhub.spawner import Spawner
 from jupyterhub.utils import random_port
 
 BRIDGE, NETWORK = "mutirao-t0", "10.154.0"
+
+
+@contextlib.contextmanager
+def bridge() -> Iterator[None]:
+    """The network that boxes are on; the hub has its first address."""
+    for command in (
+        f"link add {BRIDGE} type bridge",
+        f"address add {NETWORK}.1/24 dev {BRIDGE}",
+        f"link set {BRIDGE} up",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
 
 
 class UnitSpawner(Spawner):
@@ -80,9 +97,6 @@ class BoxSpawner(Spawner):
     async def start(self) -> tuple[str, int]:
         address = f"{NETWORK}.{10 + self.user.id}"
         name = self._name
-        await _ip("link", "add", BRIDGE, "type", "bridge", wrong=True)
-        await _ip("address", "add", f"{NETWORK}.1/24", "dev", BRIDGE, wrong=True)
-        await _ip("link", "set", BRIDGE, "up")
         await _ip("netns", "add", name)
         await _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
         await _ip("link", "set", name, "master", BRIDGE, "up")

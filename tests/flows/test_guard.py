@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,11 @@ import aiohttp
 import pytest
 from bench.client import Kernel, Member
 from bench.stock import plain_environment
+from yarl import URL
 
 from tests.flows.apart import MemberApart
 from tests.flows.service import ROOT, free_port
+from tests.flows.spawners import bridge
 
 PASSWORD = "a stock password"
 DISALLOWED = "!./xmrig -o stratum+tcp://pool.example.org:3333 -u W; echo it ran"
@@ -167,6 +169,12 @@ c.JupyterHub.hub_connect_ip = "10.154.0.1"
     ids=["6", "6 with a prefix", "5 with a prefix", "6 with units", "5 with boxes"],
 )
 async def test_a_stock_hub_is_guarded(prefix: str, extra: str, major: int) -> None:
+    network = bridge() if extra == DOCKER_LIKE else nullcontext()
+    with network:
+        await a_guarded_day(prefix, extra, major)
+
+
+async def a_guarded_day(prefix: str, extra: str, major: int) -> None:
     async with guarded_hub(extra, prefix, major=major) as url:
         root = url.removesuffix(prefix)
         async with Person(url, "ana", PASSWORD) as ana, Person(url, "bia", PASSWORD) as bia:
@@ -264,3 +272,54 @@ class Named(Person):
     @property
     def server(self):  # type: ignore[no-untyped-def]  # yarl's URL
         return self.hub / "user" / self.name / self._server / ""
+
+
+async def finished(member: Person, where: str) -> tuple[int, dict[str, object]]:
+    """What became of a cell that runs on the server."""
+    async with asyncio.timeout(60):
+        while True:
+            status, said = await member.request("GET", where.lstrip("/"))
+            if status != 202:
+                return status, said
+            await asyncio.sleep(0.1)
+
+
+async def test_cells_that_run_on_the_server_are_judged_too() -> None:
+    """jupyter-server-nbmodel runs a cell from an HTTP request, jupyter-collaboration carries the text beside the gate."""
+    async with guarded_hub(major=5) as url, Person(url, "ana", PASSWORD) as ana:
+        await ana.start()
+        number = await ana.new_kernel()
+        run = f"api/kernels/{number}/execute"
+        status, said = await ana.request("POST", run, json={"code": "print(6 * 7)"})
+        assert status == 202, said
+        status, said = await finished(ana, said["request_url"])
+        assert status == 200
+        assert "42" in str(said["outputs"])
+
+        status, said = await ana.request("POST", run, json={"code": DISALLOWED})
+        assert (status, said["reason"]) == (403, "NotRun")
+        assert re.fullmatch(r"M-\d{4}-\d{6}", said["case"])
+        async with ana.http.get(f"{url}services/mutirao/case/{said['case']}") as case:
+            assert case.status == 200
+        # An answer to input() is read as a cell is.
+        status, said = await ana.request("POST", f"api/kernels/{number}/input", json={"input": DISALLOWED})
+        assert (status, said["reason"]) == (403, "NotRun")
+
+        # Text in a shared document is nobody's act: it comes to the gate when somebody runs it.
+        book = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
+        status, _ = await ana.request("PUT", "api/contents/shared.ipynb", json={"type": "notebook", "content": book})
+        assert status in (200, 201)
+        status, room = await ana.request(
+            "PUT", "api/collaboration/session/shared.ipynb", json={"format": "json", "type": "notebook"}
+        )
+        assert status in (200, 201), room
+        address = f"api/collaboration/room/json:notebook:{room['fileId']}"
+        async with ana.http.ws_connect(
+            ana.server.join(URL(address, encoded=True)) % {"sessionId": room["sessionId"]},
+            headers={"Origin": str(ana.server.origin())},
+        ) as socket:
+            first = await socket.receive(30)
+            assert first.type is aiohttp.WSMsgType.BINARY
+        async with ana.http.get(f"{url}services/mutirao/api/me") as me:
+            assert len((await me.json())["cases"]) == 1
+        await ana.stop()

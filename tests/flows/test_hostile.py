@@ -208,6 +208,8 @@ ACTING = {
     "form: log in as Ana": ("form", "{hub}/hub/login", {"username": "ana", "password": PASSWORD}),
     "log her out of the pages": ("opaque", "{pages}/services/mutirao/logout"),
     "frame: log her out of the pages": ("frame", "{pages}/services/mutirao/logout"),
+    "log her out of the hub": ("opaque", "{hub}/hub/logout"),
+    "frame: log her out of the hub": ("frame", "{hub}/hub/logout"),
     "kernel's socket": ("socket", "wss://{bia_host}/user/bia/api/kernels/{kernel}/channels"),
     "kernel's socket by the hub's host": ("socket", "wss://{hub_host}/user/bia/api/kernels/{kernel}/channels"),
     "worker on Bia's host": ("worker", "{bia}/user/bia/evil/worker.js", "/"),

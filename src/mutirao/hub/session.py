@@ -11,11 +11,20 @@ from traitlets.utils.importstring import import_item
 
 from mutirao.bucket import Buckets, client_address
 from mutirao.hub.language_hook import language_of
+from mutirao.hub.logout import with_asking
 from mutirao.language import translate
 
 FAILURES = 60
 """Wrong passwords at once from one address: a class of thirty sits behind one, and mistypes."""
 FAILURE_REFILL_S = 5.0
+
+
+class TooManyTries(web.HTTPError):
+    """429; the hub puts an error's `headers` on its answer."""
+
+    def __init__(self, said: str, wait_s: int) -> None:
+        super().__init__(429, said)
+        self.headers = {"Retry-After": str(wait_s)}
 
 
 async def fresh_session(_authenticator: Authenticator, handler: BaseHandler, model: Any) -> Any:
@@ -32,6 +41,10 @@ class Throttled(Authenticator):  # type: ignore[misc]  # no type information is 
     trusted_proxies: Collection[str] = ()
     failures = Buckets(FAILURES, FAILURE_REFILL_S)
 
+    def get_handlers(self, app: Any) -> list[Any]:
+        """The authenticator's, with a way out that no page can push somebody through."""
+        return with_asking(super().get_handlers(app))
+
     async def get_authenticated_user(self, handler: Any, data: Any) -> Any:
         """As the authenticator has it, unless this address has to wait."""
         address = client_address(
@@ -41,9 +54,7 @@ class Throttled(Authenticator):  # type: ignore[misc]  # no type information is 
         if wait:
             seconds = math.ceil(wait)
             said = translate(language_of(handler), "login", "Too many failed tries: wait {wait} seconds.", wait=seconds)
-            refusal = web.HTTPError(429, said)
-            refusal.headers = {"Retry-After": str(seconds)}  # type: ignore[attr-defined]  # the hub's own way to put one on an error
-            raise refusal
+            raise TooManyTries(said, seconds)
         found = await super().get_authenticated_user(handler, data)
         if not found:
             self.failures.take(address)
