@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -197,11 +198,17 @@ def test_an_invite_without_root_says_what_is_missing(tmp_path: Path) -> None:
     assert "Permission denied" in said
 
 
-def test_an_invite_is_a_link(tmp_path: Path) -> None:
-    done = run("invite", "--data", str(tmp_path))
+def test_an_invite_is_a_link_that_the_hubs_own_user_can_read() -> None:
+    # Not pytest's tmp_path: that is 0700, and root steps down to the hub's user.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        data = Path(place)
+        data.chmod(0o711)
+        done = run("invite", "--data", str(data))
 
-    assert done.stdout.startswith("http://127.0.0.1:8000/hub/signup?invite")
-    assert len(list((tmp_path / "hub" / "invites").glob("*.invite"))) == 1
+        assert done.stdout.startswith("http://127.0.0.1:8000/hub/signup?invite"), done.stderr
+        (written,) = (data / "hub" / "invites").glob("*.invite")
+        assert os.geteuid() != 0 or written.stat().st_uid == 1_999_998
+        assert written.stat().st_mode & 0o077 == 0
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 LAYERS = (
     {"errors", "language"},
     {"config"},
-    {"policy"},
+    {"policy", "accounts"},
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mutirao import part
+from mutirao.accounts import Account
 from mutirao.part import RESTARTS, Keeper, Part, PartError
 
 SLEEPER = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
@@ -89,6 +90,57 @@ async def test_deaths_long_ago_are_forgiven(room: Room, monkeypatch: pytest.Monk
     assert room.given_up == []
 
 
+async def test_a_patient_keeper_never_gives_up_and_waits_longer_each_time(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "LONGEST_WAIT_S", 0.01)
+    keeper = room.keeper("import os; print(os.getpid()); raise SystemExit(78)")
+    keeper.patient = True
+    await keeper.start()
+    await room.pids(2 * RESTARTS)
+    await keeper.stop()
+    assert room.given_up == []
+
+
+async def test_a_part_that_says_that_trying_again_is_no_use_is_not_tried_again(room: Room) -> None:
+    keeper = room.keeper("import sys; print('this machine is too small'); sys.exit(78)")
+    await keeper.start()
+    async with asyncio.timeout(10):
+        while not room.given_up:  # noqa: ASYNC110 - the caller has no event either
+            await asyncio.sleep(0.02)
+    assert room.given_up == ["this machine is too small"]
+    await keeper.stop()
+
+
+STATUS = "print(open('/proc/self/status').read(), flush=True); import time; time.sleep(1000)"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("given", "held"), [((), 0), (("net_bind_service",), 1 << 10)])
+async def test_a_part_with_an_account_has_no_rights_but_those_named(
+    room: Room, given: tuple[str, ...], held: int
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("another uid needs root")
+    made = Part(
+        "test", ("/usr/bin/python3", "-c", STATUS), {}, room.log, Path("/"), Account(65534, 65533, 0o027), given
+    )
+    keeper = Keeper(made, lambda *_: None)
+    await keeper.start()
+    async with asyncio.timeout(10):
+        while "nonvoluntary" not in (room.log.read_text() if room.log.exists() else ""):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await keeper.stop()
+
+    said = dict(line.split(":\t", 1) for line in room.log.read_text().splitlines() if ":\t" in line)
+    assert said["Uid"].split() == ["65534"] * 4
+    assert said["Gid"].split() == ["65533"] * 4
+    assert said["Groups"].strip() == ""
+    assert said["NoNewPrivs"] == "1"
+    assert said["Umask"] == "0027"
+    assert {int(said[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {held}
+
+
 async def test_stopping_ends_the_whole_process_group(room: Room) -> None:
     keeper = room.keeper(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]); {SLEEPER}")
     await keeper.start()
@@ -163,12 +215,14 @@ async def test_the_tail_of_a_log_that_is_no_text_can_be_read(room: Room) -> None
 def test_a_part_dies_with_its_parent_however_that_dies(tmp_path: Path, uid: int | None) -> None:
     if uid is not None and os.geteuid() != 0:
         pytest.skip("another uid needs root")
+    account = "None" if uid is None else f"Account({uid}, {uid})"
     code = f"""
 import asyncio, sys
 from pathlib import Path
+from mutirao.accounts import Account
 from mutirao.part import Keeper, Part
 async def main():
-    part = Part("test", ("/bin/sleep", "1000"), {{}}, Path({str(tmp_path / "log")!r}), Path("/"), {uid})
+    part = Part("test", ("/bin/sleep", "1000"), {{}}, Path({str(tmp_path / "log")!r}), Path("/"), {account})
     keeper = Keeper(part, lambda *_: None)
     await keeper.start()
     print(keeper.process.pid, flush=True)

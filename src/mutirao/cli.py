@@ -194,9 +194,13 @@ def audit_verify(options: argparse.Namespace) -> None:
 
 def invite(options: argparse.Namespace) -> None:
     """Print a link by which somebody signs up without waiting for approval."""
+    from mutirao.accounts import accounts, become, own
     from mutirao.hub.invite import Invites
 
     settings = _settings(options)
+    hub = accounts(settings).hub
+    own(settings.service.data / "hub", 0o700, hub)
+    become(hub)
     token = Invites(settings.service.data / "hub" / "invites").issue(
         operator=options.operator, life=timedelta(days=options.days)
     )
@@ -204,16 +208,12 @@ def invite(options: argparse.Namespace) -> None:
 
 
 def _store(options: argparse.Namespace) -> Any:
-    """The store of this instance; root steps down to the service's user, whose files they are."""
+    """The store of this instance; root steps down to the pages' user, who shares the files with the gate."""
+    from mutirao.accounts import accounts, become
     from mutirao.store.store import Store
-    from mutirao.supervisor import service_uid
 
     settings = _settings(options)
-    if os.geteuid() == 0:
-        uid = service_uid(settings)
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+    become(accounts(settings).pages)
     return Store(settings.store_url)
 
 

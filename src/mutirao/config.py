@@ -145,6 +145,11 @@ class Sandbox(Section):
     dns: bool = Field(True, description="May runtimes ask DNS.")
     dns_servers: tuple[str, ...] = Field((), description="Resolvers; those of the host if empty.")
     allow: tuple[str, ...] = Field((), description='Private ranges that are reachable, as "CIDR" or "CIDR:port".')
+    visitors: bool = Field(
+        False,
+        description="May others come to a member's runtime where JupyterHub lets them (operators, shares). "
+        "Its owner can then run cells in their name.",
+    )
     start_timeout_s: int = Field(60, ge=5, description="A runtime that has not answered by then is given up.")
 
     @field_validator("dns_servers")

@@ -1,4 +1,4 @@
-"""Starts hub, proxy, gate and pages as siblings, keeps each alive, and leaves nothing behind."""
+"""Starts broker, forwarder, proxy, gate, pages and hub as siblings, keeps each alive, and leaves nothing behind."""
 
 import asyncio
 import contextlib
@@ -12,30 +12,25 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import aiohttp
 
+from mutirao.accounts import Account, accounts, hand_over, own
 from mutirao.config import LoginKind, Settings
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
 from mutirao.hub import environment
-from mutirao.hub.invite import Invites
+from mutirao.hub.broker import Charge, open_sandboxes, socket_path
 from mutirao.hub.place import Place
-from mutirao.hub.spawner import open_sandboxes
-from mutirao.part import Keeper, Part, PartError
-from mutirao.sandbox.sandboxes import Sandboxes
+from mutirao.part import EX_CONFIG, Keeper, Part, PartError
+from mutirao.sandbox.client import BrokerAway, Client
 
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 60
-MEND_S = 60
-
-
-def service_uid(settings: Settings) -> int:
-    """The uid of proxy, gate and pages: the one before the members' range, and nobody else's."""
-    return settings.sandbox.uid_first - 1
 
 
 class Supervisor:
@@ -44,7 +39,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = settings.service.data
-        self.uid = service_uid(settings)
+        self.accounts = accounts(settings)
         self.keepers: list[Keeper] = []
         self.end = asyncio.Event()
         self.failure: MutiraoError | None = None
@@ -52,44 +47,37 @@ class Supervisor:
     async def run(self) -> None:
         """Start everything, say where it is, wait for the signal, stop everything."""
         self._check()
-        _make(self.data, 0o711, 0)
+        own(self.data, 0o711, None)
         with _alone(self.data), _alone(Path("/run"), f"mutirao-{self.settings.sandbox.subnet.replace('/', '-')}.lock"):
             self._folders()
             offered = [environment.find(name, self.data) for name in self.settings.environments]
             environment.build(offered[0])
             self._migrate()
             place = self._place()
-            sandboxes = open_sandboxes(place)
+            sandboxes = open_sandboxes(self.settings, place.forwarder_port)
+            place = replace(place, broker_socket=str(socket_path(sandboxes)))
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 loop.add_signal_handler(number, self.end.set)
             try:
-                await sandboxes.recover()
-                await sandboxes.prepare()
                 await self._start(place)
                 if not self.end.is_set():
+                    for keeper in self.keepers:
+                        keeper.patient = True
                     self._greet(place)
-                await self._wait(sandboxes)
+                await self.end.wait()
             finally:
                 print("Stopping …", file=sys.stderr, flush=True)
                 async with contextlib.AsyncExitStack() as steps:
                     # Run last to first; one that fails does not keep the others from being stopped.
+                    # What the broker built is taken down last of all, and here: also where no broker can run.
+                    steps.callback(Path(place.broker_socket).unlink, missing_ok=True)
                     steps.push_async_callback(sandboxes.teardown)
                     for keeper in self.keepers:
                         steps.push_async_callback(keeper.stop)
         if self.failure:
             raise self.failure
         print("Stopped; nothing was left behind.", file=sys.stderr, flush=True)
-
-    async def _wait(self, sandboxes: Sandboxes) -> None:
-        """Wait for the end; until then mend the packet filter, which somebody's restart of nftables may flush."""
-        while not self.end.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.end.wait(), MEND_S)
-            try:
-                await sandboxes.mend()
-            except SandboxError as error:
-                log.error("the packet filter can't be mended: %s", error)
 
     def _check(self) -> None:
         """What can be known to fail before anything is started."""
@@ -118,16 +106,21 @@ class Supervisor:
                 raise SandboxError(f"{program} is missing: sudo ./run prepare installs it.")
 
     def _folders(self) -> None:
-        for name, mode, uid in (
-            ("", 0o711, 0),
-            ("hub", 0o700, 0),
-            ("sandbox", 0o711, 0),
-            ("store", 0o700, self.uid),
-            ("run", 0o711, self.uid),
-            ("logs", 0o700, 0),
-            ("environments", 0o755, 0),
+        ours = self.accounts
+        for name, mode, account in (
+            ("", 0o711, None),
+            ("hub", 0o700, ours.hub),
+            ("sandbox", 0o711, None),
+            # Files in it get its group, and both parts that use the database belong to that.
+            ("store", 0o2770, ours.gate),
+            ("run", 0o711, None),
+            ("logs", 0o700, None),
+            ("environments", 0o755, None),
+            *((f"run/{name}", 0o700, account) for name, account in self._homes().items()),
         ):
-            _make(self.data / name, mode, uid)
+            own(self.data / name, mode, account)
+        for name, account in (("hub", ours.hub), ("store", ours.gate)):
+            hand_over(self.data / name, account)
         for folder in (self.data, *self.data.parents):
             if not folder.stat().st_mode & 0o001:
                 raise ConfigError(
@@ -135,35 +128,49 @@ class Supervisor:
                     "or choose another folder with --data."
                 )
 
+    def _homes(self) -> dict[str, Account | None]:
+        """The parts with a folder of their own to run in, and whose it is."""
+        ours = self.accounts
+        return {"proxy": ours.proxy, "gate": ours.gate, "pages": ours.pages, "forwarder": ours.forwarder}
+
     def _migrate(self) -> None:
-        """Bring the store up to date as the service's own user, so that the files are its own."""
-        code = "import sys; from mutirao.hub.guard import prepare_store; prepare_store(sys.argv[1], int(sys.argv[2]))"
-        done = subprocess.run(
-            [sys.executable, "-c", code, self.settings.store_url, str(self.settings.policy.version)],
-            user=self.uid,
-            group=self.uid,
-            extra_groups=[],
-            umask=0o077,
-            cwd=self.data / "store",
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+        """Bring the store up to date as one of the two parts that share it, so that the files are theirs."""
+        code = (
+            "import sys; from mutirao.hub.guard import prepare_store; from mutirao.store.store import make_shared; "
+            "make_shared(sys.argv[1]); prepare_store(sys.argv[1], int(sys.argv[2]))"
         )
+        done = self._as(self.accounts.gate, "store", code, self.settings.store_url, str(self.settings.policy.version))
         if done.returncode:
             *_, said = done.stderr.strip().splitlines() or ["it said nothing"]
             # A traceback ends with the error's class and its message.
             raise MutiraoError(f"The database can't be prepared: {said.partition('Error: ')[2] or said}")
 
+    def _as(
+        self, account: Account | None, folder: str, code: str, *arguments: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a few lines of Python as one of the parts: root writes into no folder that is not root's."""
+        part = Part("step", (sys.executable, "-c", code, *arguments), {}, Path(os.devnull), self.data / folder, account)
+        return subprocess.run(
+            part.command(),
+            umask=part.account.umask if part.account else 0o077,
+            cwd=part.cwd,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def _place(self) -> Place:
         subnet = ip_network(self.settings.sandbox.subnet)
         demo = self.settings.login.kind is LoginKind.DEMO
-        ports = _free_ports("127.0.0.1", 4)
+        ports = _free_ports("127.0.0.1", 5)
         operator = secrets.token_urlsafe(32) if demo and self.settings.login.operators else ""
         return Place(
             settings=self.settings,
-            hub_ip=str(subnet[1]),
-            hub_port=self._hub_port(ports[3]),
+            hub_ip="127.0.0.1",
+            hub_port=ports[3],
+            forwarder_ip=str(subnet[1]),
+            forwarder_port=self._forwarder_port(ports[4]),
             proxy_api_url=f"http://127.0.0.1:{ports[0]}",
             gate_url=f"http://127.0.0.1:{ports[1]}",
             web_url=f"http://127.0.0.1:{ports[2]}",
@@ -176,9 +183,9 @@ class Supervisor:
             operator_password=operator,
         )
 
-    def _hub_port(self, otherwise: int) -> int:
-        """The hub's port of the last time where it is free: runtimes that outlived us know the hub by it."""
-        kept = self.data / "hub" / "port"
+    def _forwarder_port(self, otherwise: int) -> int:
+        """The forwarder's port of the last time where it is free: runtimes that outlived us know the hub by it."""
+        kept = self.data / "sandbox" / "port"
         with contextlib.suppress(OSError, ValueError), socket.socket() as probe:
             port = int(kept.read_text())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -190,32 +197,32 @@ class Supervisor:
     def _environment(self) -> dict[str, str]:
         """What every part may know of our own environment."""
         keep = ("PATH", "LANG", "PYTHONPATH", "MUTIRAO_HOME", "MUTIRAO_SHARED", "MUTIRAO_LOG_LEVEL", "TZ")
-        return {key: os.environ[key] for key in keep if key in os.environ} | {"HOME": str(self.data / "run")}
+        return {key: os.environ[key] for key in keep if key in os.environ} | {"HOME": "/nonexistent"}
 
     async def _start(self, place: Place) -> None:
-        base = self._environment()
         python = sys.executable
         service = self.settings.service
         proxy_port = place.proxy_api_url.rpartition(":")[2]
         proxy_argv = [_node(), _proxy(), "--ip", service.host, "--port", str(service.port), "--api-ip", "127.0.0.1"]
-        proxy_argv += ["--api-port", proxy_port, "--error-target", f"http://{place.hub_ip}:{place.hub_port}/hub/error"]
+        proxy_argv += ["--api-port", proxy_port, "--error-target", f"{place.hub_url}/hub/error"]
         proxy_argv += ["--log-level", "warn"]
-        run = self.data / "run"
         hub_config = Path(__file__).parent / "hub" / "jupyterhub_config.py"
-        gate_env = base | self._gate_environment(place)
-        web_env = base | self._pages_environment(place)
-        hub_env = base | self._login_environment() | {"HOME": "/root"} | place.dump()
-        proxy_env = base | {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}
+        hub_argv = (python, "-m", "jupyterhub", "--config", str(hub_config))
+        ours = self.accounts
+        forwarder_env = self._forwarder_environment(place)
         parts = (
-            Part("proxy", tuple(proxy_argv), proxy_env, self._log("proxy"), run, self.uid),
-            Part("gate", (python, "-m", "mutirao.gate"), gate_env, self._log("gate"), run, self.uid),
-            Part("pages", (python, "-m", "mutirao.web"), web_env, self._log("pages"), run, self.uid),
-            Part(
-                "hub",
-                (python, "-m", "jupyterhub", "--config", str(hub_config)),
-                hub_env,
-                self._log("hub"),
-                self.data / "hub",
+            self._part("broker", (python, "-m", "mutirao.hub.broker"), self._charge(place).dump(), None),
+            self._part("forwarder", (python, "-m", "mutirao.hub.forward"), forwarder_env, ours.forwarder),
+            replace(
+                self._part("proxy", tuple(proxy_argv), {"CONFIGPROXY_AUTH_TOKEN": place.proxy_token}, ours.proxy),
+                # The one right that it needs, where it is asked for a port below 1024.
+                capabilities=("net_bind_service",) if service.port < 1024 else (),
+            ),
+            self._part("gate", (python, "-m", "mutirao.gate"), self._gate_environment(place), ours.gate),
+            self._part("pages", (python, "-m", "mutirao.web"), self._pages_environment(place), ours.pages),
+            replace(
+                self._part("hub", hub_argv, self._login_environment() | place.dump(), ours.hub),
+                cwd=self.data / "hub",
                 stop_timeout_s=60,
             ),
         )
@@ -228,9 +235,30 @@ class Supervisor:
                 keeper.restarted = partial(self._reroute, place)
             self.keepers.append(keeper)
             await keeper.start()
+            if part.name == "broker":
+                await self._broker_answers(place)
         await self._answers(f"{self._local()}/hub/health")
         await self._answers(f"{self._local()}/services/mutirao/healthz")
         await self._answers(f"{place.gate_url}/healthz")
+
+    def _part(self, name: str, argv: tuple[str, ...], env: dict[str, str], account: Account | None) -> Part:
+        """One part, which runs in a folder of its own where it has one."""
+        home = self.data / "run" / name if name in self._homes() else self.data / "run"
+        known = self._environment() | {"HOME": str(self.data / "hub" if name == "hub" else home)}
+        return Part(name, argv, known | env, self._log(name), home, account)
+
+    def _charge(self, place: Place) -> Charge:
+        uids = [account.uid if account else os.geteuid() for account in (self.accounts.hub, self.accounts.forwarder)]
+        return Charge(self.settings, place.broker_socket, place.forwarder_port, *uids)
+
+    def _forwarder_environment(self, place: Place) -> dict[str, str]:
+        return {
+            "MUTIRAO_FORWARDER_ADDRESS": place.forwarder_ip,
+            "MUTIRAO_FORWARDER_PORT": str(place.forwarder_port),
+            "MUTIRAO_HUB_URL": place.hub_url,
+            "MUTIRAO_BROKER_SOCKET": place.broker_socket,
+            "MUTIRAO_VISITORS": str(int(self.settings.sandbox.visitors)),
+        }
 
     def _login_environment(self) -> dict[str, str]:
         """What the authenticator needs of our environment: named secrets, and the way through a corporate proxy."""
@@ -247,6 +275,7 @@ class Supervisor:
             "MUTIRAO_SERVICE_TOKEN": place.service_token,
             "MUTIRAO_MAX_MESSAGE_MB": str(self.settings.gate.max_message_mb),
             "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
+            "MUTIRAO_VISITORS": str(int(self.settings.sandbox.visitors)),
             "JUPYTERHUB_API_URL": place.hub_api_url,
         }
 
@@ -275,10 +304,26 @@ class Supervisor:
         return self.data / "logs" / f"{name}.log"
 
     def _dead(self, keeper: Keeper, tail: str) -> None:
-        self.failure = PartError(
-            f"The {keeper.part.name} can't be kept alive; the end of {keeper.part.log_file}:\n{tail}"
-        )
+        status = keeper.process.returncode if keeper.process else None
+        if status == EX_CONFIG and tail:
+            # It said in its last line what can't be, in a sentence that is meant for the operator.
+            self.failure = MutiraoError(tail.splitlines()[-1])
+        else:
+            self.failure = PartError(
+                f"The {keeper.part.name} can't be kept alive; the end of {keeper.part.log_file}:\n{tail}"
+            )
         self.end.set()
+
+    async def _broker_answers(self, place: Place) -> None:
+        """Wait until the machine is ready for runtimes, which the broker's first answer says."""
+        client = Client(Path(place.broker_socket), patience_s=0.2)
+        deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
+        while not self.end.is_set():
+            with contextlib.suppress(BrokerAway):
+                await client.who("")
+                return
+            if asyncio.get_running_loop().time() > deadline:
+                raise PartError(f"The broker did not answer within {READY_TIMEOUT_S} s:\n{self.keepers[0].tail(8)}")
 
     async def _reroute(self, place: Place) -> None:
         """A proxy that was restarted knows no routes: have the hub tell it all again."""
@@ -314,14 +359,22 @@ class Supervisor:
             if place.operator_password:
                 names = ", ".join(self.settings.login.operators)
                 lines += [f"Operators ({names}) log in with:  {place.operator_password}"]
-        elif self.settings.login.kind is LoginKind.NATIVE:
-            invites = Invites(self.data / "hub" / "invites")
-            if not invites.operator_provided():
-                token = invites.issue(operator=True)
-                lines += ["You are the first operator. Sign up by this link (it works once, for 7 days):"]
-                lines += [f"  {url}/hub/signup?invite_key={token}"]
+        elif self.settings.login.kind is LoginKind.NATIVE and (token := self._first_invite()):
+            lines += ["You are the first operator. Sign up by this link (it works once, for 7 days):"]
+            lines += [f"  {url}/hub/signup?invite_key={token}"]
         lines += ["Ctrl-C stops everything.", ""]
         print("\n".join(lines), flush=True)
+
+    def _first_invite(self) -> str:
+        """An operator's invite where there never was one, else nothing; kept by the hub's own user."""
+        code = (
+            "import sys; from pathlib import Path; from mutirao.hub.invite import Invites; "
+            "i = Invites(Path(sys.argv[1])); print('' if i.operator_provided() else i.issue(operator=True))"
+        )
+        done = self._as(self.accounts.hub, "hub", code, str(self.data / "hub" / "invites"))
+        if done.returncode:
+            raise MutiraoError(f"The first invite can't be written: {done.stderr.strip()[-300:]}")
+        return done.stdout.strip()
 
 
 def _demo_password() -> str:
@@ -363,18 +416,6 @@ def _proxy() -> str:
     if not found:
         raise ConfigError("configurable-http-proxy is missing: start Mutirão through ./run, or npm install it.")
     return found
-
-
-def _make(path: Path, mode: int, uid: int) -> None:
-    """Make a folder, or give the one that stands its mode and owner."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(mode)
-        os.chown(path, uid, uid)
-    except OSError as error:
-        raise ConfigError(
-            f"service.data: {path} can't be made or changed ({error.strerror}): choose another folder with --data."
-        ) from error
 
 
 @contextlib.contextmanager

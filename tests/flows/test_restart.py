@@ -12,6 +12,15 @@ from bench.client import Member
 
 from tests.flows.service import PASSWORD, Service, running
 
+MARKS = {
+    "proxy": "configurable-http-proxy",
+    "gate": "mutirao.gate",
+    "pages": "mutirao.web",
+    "hub": "jupyterhub_config",
+    "broker": "mutirao.hub.broker",
+    "forwarder": "mutirao.hub.forward",
+}
+
 
 @pytest.fixture(scope="module")
 def resilient() -> Iterator[Service]:
@@ -27,7 +36,7 @@ def part_of(service: Service, mark: str) -> int:
     return int(found[0])
 
 
-@pytest.mark.parametrize("mark", ["configurable-http-proxy", "mutirao.gate", "mutirao.web", "jupyterhub"])
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS.keys())
 async def test_a_part_that_is_killed_comes_back_and_the_same_kernel_goes_on(resilient: Service, mark: str) -> None:
     async with Member(resilient.url, "ana", PASSWORD) as ana:
         if not (await ana.api("GET", "users/ana"))[1]["servers"]:

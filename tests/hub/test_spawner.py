@@ -16,7 +16,8 @@ from mutirao.errors import SandboxError
 from mutirao.hub import spawner as module
 from mutirao.hub.place import VARIABLE, Place
 from mutirao.hub.spawner import SandboxSpawner, choices
-from mutirao.sandbox.spec import Running, Walls
+from mutirao.sandbox.ask import Seat
+from mutirao.sandbox.client import Client
 
 
 @pytest.fixture
@@ -115,28 +116,45 @@ def test_the_pages_form_is_checked_too(spawner: SandboxSpawner) -> None:
         spawner.options_from_form({"environment": ["absent"], "size": ["small"]})
 
 
+SEAT = Seat("0a1b2c3d", "10.137.0.2", 8888)
+FIRST_VERSION = json.dumps({"walls": {"id": "0a1b2c3d", "address": "10.137.0.2", "port": 8888, "uid": 7}, "pid": 7})
+
+
 def test_a_runtime_survives_in_the_state_that_the_hub_keeps(spawner: SandboxSpawner) -> None:
-    walls = Walls(
-        id="0a1b2c3d",
-        member="ana",
-        server="",
-        uid=2_000_000,
-        address="10.137.0.2",
-        port=8888,
-        interface="mut0",
-        netns="/run/x/net",
-        home="/run/x/home",
-        cgroups=(),
-    )
-    spawner.running = Running(walls, 7, 70, 8, 80, 4026531840, 4026531836)
+    spawner.running = SEAT
     state = json.loads(json.dumps(spawner.get_state()))
     other = SandboxSpawner(user=spawner.user, orm_spawner=orm.Spawner(name=""))
     other.load_state(state)
 
-    assert other.running == spawner.running
+    assert other.running == SEAT
     other.clear_state()
     assert other.running is None
     assert "running" not in other.get_state()
+
+
+def test_a_runtime_of_the_first_version_is_found_again(spawner: SandboxSpawner) -> None:
+    spawner.load_state({"running": FIRST_VERSION})
+
+    assert spawner.running == SEAT
+
+
+@pytest.mark.parametrize("state", [None, "", "{", "[]", {}, {"id": "a"}, '{"walls": {}}', {"id": 1, "address": 2, "port": "x"}])  # fmt: skip
+def test_a_state_that_is_none_keeps_no_hub_down(spawner: SandboxSpawner, state: Any) -> None:
+    spawner.load_state({"running": state})
+
+    assert spawner.running is None
+
+
+async def test_a_broker_that_is_away_does_not_end_a_runtime(
+    spawner: SandboxSpawner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The hub takes an error for the end of the server, and would forget it."""
+    monkeypatch.setattr(module, "_broker", lambda: Client(tmp_path / "absent", patience_s=0.1))
+    monkeypatch.setattr(module._Told, "done", True)
+    spawner.running = SEAT
+
+    assert await spawner.poll() is None
+    assert spawner.running == SEAT
 
 
 async def test_a_spawner_without_a_runtime_says_so_and_stops_quietly(spawner: SandboxSpawner) -> None:

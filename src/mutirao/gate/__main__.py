@@ -2,7 +2,8 @@
 
 MUTIRAO_GATE_URL (where it listens), MUTIRAO_GATE_SECRET, MUTIRAO_DATABASE (a SQLAlchemy URL), JUPYTERHUB_API_URL,
 MUTIRAO_SERVICE_TOKEN (of the service `mutirao`), MUTIRAO_PAGES_URL (of the case and policy pages), and if wanted
-MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB and MUTIRAO_JUDGE_TIMEOUT_S.
+MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S and MUTIRAO_VISITORS (0 where nobody but its owner
+comes to a server).
 """
 
 import os
@@ -45,7 +46,11 @@ def serve(environment: Mapping[str, str]) -> None:
     gate = Gate(
         secret=required(environment, "MUTIRAO_GATE_SECRET"),
         judge=Desk(store, Engine(default_pack()), load_versions(), pages, now),
-        actors=HubActors(required(environment, "JUPYTERHUB_API_URL"), required(environment, "MUTIRAO_SERVICE_TOKEN")),
+        actors=HubActors(
+            required(environment, "JUPYTERHUB_API_URL"),
+            required(environment, "MUTIRAO_SERVICE_TOKEN"),
+            owners_only=environment.get("MUTIRAO_VISITORS", "1") != "1",
+        ),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
         language=environment.get("MUTIRAO_LANGUAGE", "en"),
         judge_timeout_s=float(environment.get("MUTIRAO_JUDGE_TIMEOUT_S", "5")),

@@ -46,7 +46,11 @@ class NoActors:
 
 
 class HubActors:
-    """Asks the hub, and keeps what it said for a minute; None where the hub is away or does not know."""
+    """Asks the hub, and keeps what it said for a minute; None where the hub is away or does not know.
+
+    `owners_only`: on a server that nobody else may visit its owner alone is named, because whatever another brings
+    there (a token, a session) the owner can take and use in their name.
+    """
 
     def __init__(
         self,
@@ -54,11 +58,13 @@ class HubActors:
         service_token: str,
         kept_s: float = MAX_KEPT_S,
         clock: Callable[[], float] = monotonic,
+        owners_only: bool = False,
     ) -> None:
         self._hub_api = hub_api.rstrip("/")
         self._service_token = service_token
         self._kept_s = min(kept_s, MAX_KEPT_S)
         self._clock = clock
+        self._owners_only = owners_only
         self._kept: OrderedDict[bytes, tuple[float, str | None]] = OrderedDict()
         self._session: aiohttp.ClientSession | None = None
 
@@ -72,7 +78,8 @@ class HubActors:
         """The user's name; never raises, for a cell is judged also where its actor is unknown."""
         try:
             async with asyncio.timeout(_ASK_S):
-                return await self._find(request_headers, query_token, route)
+                name = await self._find(request_headers, query_token, route)
+                return None if self._owners_only and name != route.user else name
         except TimeoutError:
             log.warning("The hub did not say within %s s who runs a cell.", _ASK_S)
             return None

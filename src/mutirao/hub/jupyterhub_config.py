@@ -1,6 +1,7 @@
 """The hub's configuration, worked out from mutirao.toml; JupyterHub executes this file."""
 
 import os
+from pathlib import Path
 
 from mutirao.config import LoginKind
 from mutirao.hub import actor_api
@@ -8,8 +9,9 @@ from mutirao.hub.guard import roles
 from mutirao.hub.language_hook import dress
 from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
+from mutirao.hub.recipe import PORT
 from mutirao.hub.spawner import SandboxSpawner
-from mutirao.sandbox.uids import Uids
+from mutirao.sandbox.client import Client
 
 place = here()
 settings = place.settings
@@ -18,10 +20,11 @@ data = settings.service.data / "hub"
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub puts it here
 host = settings.service.host
 c.JupyterHub.bind_url = f"http://{f'[{host}]' if ':' in host else host}:{settings.service.port}"
-c.JupyterHub.hub_bind_url = f"http://{place.hub_ip}:{place.hub_port}"
+c.JupyterHub.hub_bind_url = place.hub_url
 c.JupyterHub.db_url = f"sqlite:///{data / 'jupyterhub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(data / "cookie_secret")
-c.JupyterHub.cleanup_servers = True
+# A hub that ends takes nothing along: the supervisor stops what is to be stopped.
+c.JupyterHub.cleanup_servers = False
 c.JupyterHub.cleanup_proxy = False
 c.JupyterHub.log_level = os.environ.get("MUTIRAO_LOG_LEVEL", "INFO")
 
@@ -34,11 +37,10 @@ c.GuardedProxy.gate_secret = place.gate_secret
 
 c.JupyterHub.spawner_class = SandboxSpawner
 c.Spawner.ip = "0.0.0.0"  # noqa: S104 - inside the sandbox, where only the host can come in
-c.Spawner.port = 8888
+c.Spawner.port = PORT
+c.Spawner.hub_connect_url = place.forwarder_url
 c.Spawner.default_url = "/lab"
 c.Spawner.env_keep = []
-# On the command line, which a configuration file in the member's home can't overrule.
-c.Spawner.args = ["--ServerApp.terminals_enabled=False"]
 c.Spawner.http_timeout = settings.sandbox.start_timeout_s
 c.Spawner.start_timeout = settings.sandbox.start_timeout_s
 
@@ -72,10 +74,7 @@ match settings.login.kind:
     case LoginKind.NATIVE:
         c.JupyterHub.authenticator_class = "mutirao.hub.native.InviteAuthenticator"
         c.InviteAuthenticator.invite_folder = str(data / "invites")
-        uids = Uids(
-            settings.service.data / "sandbox" / "uids.jsonl", settings.sandbox.uid_first, settings.sandbox.uid_count
-        )
-        c.InviteAuthenticator.had_a_holder = lambda name: name in uids.all()
+        c.InviteAuthenticator.had_a_holder = Client(Path(place.broker_socket)).had_a_home
         c.NativeAuthenticator.open_signup = settings.login.open_sign_up
         c.NativeAuthenticator.minimum_password_length = 8
         c.NativeAuthenticator.check_common_password = True

@@ -17,6 +17,9 @@ class Place:
     settings: Settings
     hub_ip: str
     hub_port: int
+    forwarder_ip: str = ""
+    forwarder_port: int = 0
+    broker_socket: str = ""
     proxy_api_url: str = ""
     gate_url: str = ""
     web_url: str = ""
@@ -29,13 +32,24 @@ class Place:
     operator_password: str = ""
 
     @property
+    def hub_url(self) -> str:
+        """The hub, which listens on loopback only."""
+        return f"http://{self.hub_ip}:{self.hub_port}"
+
+    @property
     def hub_api_url(self) -> str:
         """The hub's REST API."""
-        return f"http://{self.hub_ip}:{self.hub_port}/hub/api"
+        return f"{self.hub_url}/hub/api"
+
+    @property
+    def forwarder_url(self) -> str:
+        """What runtimes know as the hub."""
+        return f"http://{self.forwarder_ip}:{self.forwarder_port}"
 
     def dump(self) -> dict[str, str]:
-        """The environment variable that carries this place to the hub."""
-        return {VARIABLE: json.dumps(asdict(self) | {"settings": self.settings.model_dump(mode="json")})}
+        """The environment variable that carries this place to the hub, without what the hub need not know."""
+        values = asdict(self) | {"settings": self.settings.model_dump(mode="json"), "web_secret": ""}
+        return {VARIABLE: json.dumps(values)}
 
 
 def here() -> Place:

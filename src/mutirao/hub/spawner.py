@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from jupyterhub import orm
 from jupyterhub.spawner import Spawner, SpawnException
 
 from mutirao.config import Settings
@@ -14,11 +18,10 @@ from mutirao.hub import environment, start_form
 from mutirao.hub.announce import Announcer
 from mutirao.hub.language_hook import language_of
 from mutirao.hub.place import Place, here
-from mutirao.sandbox.sandboxes import Sandboxes
-from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, Running, RuntimeSpec, from_json, to_json
+from mutirao.sandbox.ask import VARIABLE, Seat
+from mutirao.sandbox.client import BrokerAway, Client
 
-OOM_POLL_S = 0.5
-"""A kernel that was killed is noticed by its server within 3 s; the member should hear why before that."""
+OOM_WAIT_S = 30.0
 
 SHOWN = 64
 """Characters of a wrong choice that an error repeats."""
@@ -29,7 +32,7 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.running: Running | None = None
+        self.running: Seat | None = None
         self._oom_watch: asyncio.Task[None] | None = None
 
     @property
@@ -67,7 +70,6 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
     async def start(self) -> tuple[str, int]:
         """Build the walls, start the server inside, and give its address."""
         name, size_name = self._chosen(self.user_options)
-        size = self.settings.sizes[size_name]
         try:
             chosen = environment.find(name, self.settings.service.data)
         except ConfigError as error:
@@ -78,32 +80,13 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
                 reason="environment",
                 status_code=503,
             )
-        rules = self.settings.sandbox
-        env = {key: value for key, value in self.get_env().items() if value is not None}
-        env |= {
-            "HOME": HOME,
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "LANG": "C.UTF-8",
-            "SHELL": "/bin/bash",
-            "USER": "member",
-            "LOGNAME": "member",
-            "MUTIRAO_ENVIRONMENT": name,
-            "MUTIRAO_LANGUAGE": _language(self),
-            # One thread a core that the size gives: a library that counts the host's cores would thrash.
-            "OMP_NUM_THREADS": str(max(1, round(size.cpus))),
-        }
-        spec = RuntimeSpec(
-            member=self.user.name,
-            server=self.name,
-            environment=chosen.path,
-            argv=(str(chosen.path / "bin" / "mutirao-start"), *self.get_args()),
-            env=env,
-            limits=Limits(size.memory_mb, size.cpus, size.processes, size.open_files, size.disk_mb),
-            port=self.port,
-            network=NetworkPolicy(rules.tcp_ports, rules.dns, rules.dns_servers, rules.allow),
-        )
+        # The rest of a runtime's environment, its command and its limits are the broker's to choose.
+        env = {key: value for key, value in self.get_env().items() if value is not None and VARIABLE.fullmatch(key)}
         try:
-            self.running = await _sandboxes().start(spec)
+            await self._tell_whom_we_know()
+            self.running = await _broker().start(
+                self.user.name, self.name, environment=name, size=size_name, language=_language(self), env=env
+            )
         except SandboxError as error:
             raise SpawnException(
                 f"Your runtime can't start: {error}", reason="sandbox", log_message=str(error), status_code=503
@@ -112,7 +95,19 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         self._watch_memory(self.running)
         return self.running.address, self.running.port
 
-    async def _listening(self, running: Running) -> None:
+    async def _tell_whom_we_know(self) -> None:
+        """Once in a hub's life: have what a dead hub started, and never wrote down, stopped."""
+        # Before the first start, and one at a time: a list that arrives later would not know what was started since.
+        async with _Told.turn:
+            if _Told.done:
+                return
+            states = [state for (state,) in self.db.query(orm.Spawner.state) if state and "running" in state]
+            seats = [_seat(state["running"]) for state in states]
+            for orphan in await _broker().keep(tuple(seat.id for seat in seats if seat)):
+                self.log.warning("Runtime %s was started by a hub that died, and is stopped", orphan)
+            _Told.done = True
+
+    async def _listening(self, running: Seat) -> None:
         """Wait until the server listens: the hub polls with a random back-off, we need not.
 
         Raises SpawnException with the end of the server's log where it died instead.
@@ -121,9 +116,9 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
             try:
                 _, writer = await asyncio.wait_for(asyncio.open_connection(running.address, running.port), 1)
             except (OSError, TimeoutError):
-                status = await _sandboxes().poll(running)
+                status = await _broker().poll(running.id)
                 if status is not None:
-                    said = _sandboxes().log(running, 2000).strip().splitlines()[-5:]
+                    said = (await _broker().log(running.id)).strip().splitlines()[-5:]
                     await self.stop(now=True)
                     last_words = " / ".join(said) or "it said nothing"
                     message = f"Your runtime ended before it was ready (status {status}): {last_words}"
@@ -137,7 +132,13 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         """None while the runtime lives, else its exit status (0 when there is none)."""
         if self.running is None:
             return 0
-        status = await _sandboxes().poll(self.running)
+        try:
+            await self._tell_whom_we_know()
+            status = await _broker().poll(self.running.id)
+        except BrokerAway as error:
+            # Runtimes outlive the broker: that nobody answers says nothing about this one.
+            self.log.warning("%s: %s", self._log_name, error)
+            return None
         if status is not None:
             # JupyterHub calls no stop for a server that ended by itself: its walls would stay.
             await self.stop(now=True)
@@ -154,42 +155,43 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         # Taken first: while this one ends, the next may already be starting.
         running, self.running = self.running, None
         if running is not None:
-            await _sandboxes().stop(running, grace_s=0 if now else 5)
+            await _broker().stop(running.id, grace_s=0 if now else 5)
 
-    def _watch_memory(self, running: Running) -> None:
+    def _watch_memory(self, running: Seat) -> None:
         # A size that is no longer offered would raise here; its runtimes go on all the same.
         with contextlib.suppress(SpawnException):
             size = self.settings.sizes[self._chosen(self.user_options)[1]]
             self._oom_watch = asyncio.create_task(self._watch_oom(running, size.memory_mb))
 
-    async def _watch_oom(self, running: Running, memory_mb: int) -> None:
+    async def _watch_oom(self, running: Seat, memory_mb: int) -> None:
         """Tell the member in the notebook when the kernel killed something for want of memory."""
         announcer = Announcer(_place())
-        seen = _sandboxes().events(running).oom_kills
+        seen: int | None = None
         while True:
-            await asyncio.sleep(OOM_POLL_S)
-            kills = _sandboxes().events(running).oom_kills
-            if kills > seen:
-                seen = kills
+            try:
+                kills = await _broker().kills(running.id, *(() if seen is None else (seen, OOM_WAIT_S)))
+            except BrokerAway:
+                continue
+            if seen is not None and kills > seen:
                 self.log.warning("%s ran out of memory (%d MiB)", self._log_name, memory_mb)
                 await announcer.out_of_memory(self.user.name, self.name, memory_mb)
+            seen = kills
 
     def get_state(self) -> dict[str, Any]:
         """What a restarted hub needs to find the runtime again."""
         state: dict[str, Any] = super().get_state()
         if self.running is not None:
-            state["running"] = to_json(self.running)
+            state["running"] = asdict(self.running)
         return state
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Find the runtime again after the hub was restarted."""
         super().load_state(state)
         if "running" in state:
-            try:
-                self.running = from_json(Running, state["running"])
-            except SandboxError as error:
+            self.running = _seat(state["running"])
+            if self.running is None:
                 # Written by another version: such a runtime can't be spoken to, and must not keep the hub down.
-                self.log.error("%s is forgotten: %s", self._log_name, error)
+                self.log.error("%s is forgotten: its state is no seat", self._log_name)
 
     def clear_state(self) -> None:
         """Forget the runtime."""
@@ -221,16 +223,20 @@ def _language(spawner: Any) -> str:
     return language_of(getattr(spawner, "handler", None))
 
 
-def open_sandboxes(place: Place) -> Sandboxes:
-    """The sandboxes of an instance; supervisor and hub each open them, what stands is known below /run."""
-    rules = place.settings.sandbox
-    return Sandboxes(
-        place.settings.service.data / "sandbox",
-        subnet=rules.subnet,
-        uid_first=rules.uid_first,
-        uid_count=rules.uid_count,
-        hub_ports=(place.hub_port,),
-    )
+class _Told:
+    """Whether this hub has told the broker which runtimes it knows."""
+
+    done = False
+    turn = asyncio.Lock()
+
+
+def _seat(state: Any) -> Seat | None:
+    """The seat in what the hub kept; what the first version kept holds one too."""
+    try:
+        kept = json.loads(state)["walls"] if isinstance(state, str) else state
+        return Seat(str(kept["id"]), str(kept["address"]), int(kept["port"]))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 @cache
@@ -239,5 +245,5 @@ def _place() -> Place:
 
 
 @cache
-def _sandboxes() -> Sandboxes:
-    return open_sandboxes(_place())
+def _broker() -> Client:
+    return Client(Path(_place().broker_socket))

@@ -236,31 +236,34 @@ def to_json(value: Any) -> str:
 def from_json(kind: type[T], text: str) -> T:
     """The value that `to_json` wrote; SandboxError if it has another shape."""
     try:
-        return typing.cast(T, _build(kind, json.loads(text)))
+        return typing.cast(T, build(kind, json.loads(text)))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SandboxError(f"not a {kind.__name__} as JSON ({error}): {text[:200]!r}") from error
 
 
-def _build(kind: Any, value: Any) -> Any:
+def build(kind: Any, value: Any) -> Any:
+    """`value`, read from JSON, as `kind`; TypeError, ValueError or KeyError where it has another shape."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, dict):
             raise TypeError(f"{kind.__name__} must be an object")
         hints = typing.get_type_hints(kind)
-        return kind(**{name: _build(hints[name], part) for name, part in value.items()})
+        return kind(**{name: build(hints[name], part) for name, part in value.items()})
     origin = typing.get_origin(kind)
     if origin is tuple:
         if not isinstance(value, list):
             raise TypeError("a list is missing")
-        return tuple(_build(typing.get_args(kind)[0], part) for part in value)
+        return tuple(build(typing.get_args(kind)[0], part) for part in value)
     if origin is Mapping or (isinstance(origin, type) and issubclass(origin, Mapping)):
-        return {str(name): str(part) for name, part in value.items()}
+        if not isinstance(value, dict) or not all(isinstance(part, str) for part in value.values()):
+            raise TypeError("an object of texts is missing")
+        return dict(value)
     if origin in (typing.Union, types.UnionType):
         (present,) = (part for part in typing.get_args(kind) if part is not type(None))
-        return None if value is None else _build(present, value)
+        return None if value is None else build(present, value)
     if kind is Path:
         return Path(value)
     if kind is float and isinstance(value, int):
         return float(value)
-    if isinstance(kind, type) and not isinstance(value, kind):
+    if isinstance(kind, type) and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
         raise TypeError(f"{value!r} is not {kind.__name__}")
     return value

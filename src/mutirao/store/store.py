@@ -1,7 +1,8 @@
 """The database: opened, migrated, and every write in one serial transaction."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ class Store:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def make_shared(url: str) -> None:
+    """Make the file of a new SQLite database so that its group may write it; SQLite gives its other files that mode."""
+    found = make_url(url)
+    if found.get_backend_name() == "sqlite" and found.database:
+        with suppress(FileExistsError):
+            os.close(os.open(found.database, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660))
 
 
 def _explain(store: Store, error: SQLAlchemyError) -> str:

@@ -1,0 +1,72 @@
+"""`python -m mutirao.hub.forward`: the forwarder as a process; settings come from the environment.
+
+MUTIRAO_FORWARDER_ADDRESS and _PORT (where runtimes reach it), MUTIRAO_HUB_URL, MUTIRAO_BROKER_SOCKET, and
+MUTIRAO_VISITORS (1 where others than its own member may come to a runtime).
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from mutirao.errors import ConfigError
+from mutirao.hub.forwarder import Forwarder, make_app
+from mutirao.sandbox.client import Client
+
+MAX_LINE_BYTES = 8190
+BROKER_RESTARTS_S = 10.0
+
+
+def required(environment: Mapping[str, str], name: str) -> str:
+    """The variable's value; ConfigError where it is missing or empty."""
+    value = environment.get(name, "")
+    if not value:
+        raise ConfigError(f"{name} is not set: the forwarder is started by `mutirao up`.")
+    return value
+
+
+async def serve(environment: Mapping[str, str]) -> None:
+    """Serve until told to stop."""
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+    forwarder = Forwarder(
+        required(environment, "MUTIRAO_HUB_URL"),
+        Client(Path(required(environment, "MUTIRAO_BROKER_SOCKET")), BROKER_RESTARTS_S),
+        visitors=environment.get("MUTIRAO_VISITORS") == "1",
+    )
+    runner = web.AppRunner(
+        make_app(forwarder),
+        access_log=None,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
+        keepalive_timeout=15,
+        shutdown_timeout=2,
+    )
+    await runner.setup()
+    address, port = required(environment, "MUTIRAO_FORWARDER_ADDRESS"), required(environment, "MUTIRAO_FORWARDER_PORT")
+    try:
+        await web.TCPSite(runner, address, int(port)).start()
+        await told_to_stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+def main() -> int:
+    """Exit status 2 where the environment is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(serve(os.environ))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
