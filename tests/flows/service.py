@@ -60,8 +60,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(subnet: str, extra: str = "", *, demo: bool = True) -> Iterator[Service]:
-    """An instance with a data folder of its own; `extra` is added to its mutirao.toml."""
+def running(subnet: str, extra: str = "", *, demo: bool = True, uid: int | None = None) -> Iterator[Service]:
+    """An instance with a data folder of its own; `extra` is added to its mutirao.toml; `uid` starts it, else root."""
     # Not pytest's tmp_path: that is 0700, and the members' uids must get through.
     data = Path(tempfile.mkdtemp(prefix="mutirao-test-", dir="/var/tmp"))
     data.chmod(0o711)
@@ -71,7 +71,19 @@ def running(subnet: str, extra: str = "", *, demo: bool = True) -> Iterator[Serv
     output = data / "output.txt"
     with output.open("wb") as file:
         command = [sys.executable, "-m", "mutirao", "up", "--config", str(config), *(["--demo"] if demo else [])]
-        process = subprocess.Popen(command, env=environment(), stdout=file, stderr=file, start_new_session=True)
+        if uid is not None:
+            os.chown(data, uid, uid)
+        process = subprocess.Popen(
+            command,
+            env=environment(),
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd="/" if uid is not None else None,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+        )
     service = Service(process, f"http://127.0.0.1:{port}", data, output)
     try:
         deadline = time.monotonic() + READY_TIMEOUT_S

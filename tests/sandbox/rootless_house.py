@@ -87,7 +87,7 @@ def asked(data: Path, hub_port: int) -> Iterator[Asked]:
     """A process of an ordinary user with rootless sandboxes in `data`; /dev/net/tun is everybody's meanwhile."""
     data.mkdir(parents=True, exist_ok=True)
     os.chown(data, UID, UID)
-    with _tun():
+    with everybodys_tun():
         process = subprocess.Popen(
             [sys.executable, __file__, str(data), str(hub_port)],
             stdin=subprocess.PIPE,
@@ -109,7 +109,7 @@ def asked(data: Path, hub_port: int) -> Iterator[Asked]:
 
 
 @contextlib.contextmanager
-def _tun() -> Iterator[None]:
+def everybodys_tun() -> Iterator[None]:
     """What udev does on a Debian and `./run prepare` where it has not."""
     tun = Path("/dev/net/tun")
     mode = tun.stat().st_mode & 0o777
