@@ -7,6 +7,7 @@ MUTIRAO_VISITORS (1 where others than its own member may come to a runtime).
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -15,11 +16,14 @@ from pathlib import Path
 from aiohttp import web
 
 from mutirao.errors import ConfigError
+from mutirao.hub.doors import Doors
 from mutirao.hub.forwarder import Forwarder, make_app
 from mutirao.sandbox.client import Client
 
 MAX_LINE_BYTES = 8190
 BROKER_RESTARTS_S = 10.0
+MOST_CONNECTIONS = 48
+"""Of one runtime; its server holds a handful."""
 
 
 def required(environment: Mapping[str, str], name: str) -> str:
@@ -33,6 +37,8 @@ def required(environment: Mapping[str, str], name: str) -> str:
 async def serve(environment: Mapping[str, str]) -> None:
     """Serve until told to stop."""
     told_to_stop = asyncio.Event()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
     forwarder = Forwarder(
@@ -50,10 +56,13 @@ async def serve(environment: Mapping[str, str]) -> None:
     )
     await runner.setup()
     address, port = required(environment, "MUTIRAO_FORWARDER_ADDRESS"), required(environment, "MUTIRAO_FORWARDER_PORT")
+    assert runner.server
+    doors = Doors(runner.server, MOST_CONNECTIONS)
+    server = await asyncio.get_running_loop().create_server(doors, address, int(port))
     try:
-        await web.TCPSite(runner, address, int(port)).start()
         await told_to_stop.wait()
     finally:
+        server.close()
         await runner.cleanup()
 
 
