@@ -134,6 +134,16 @@ def test_a_dead_pasta_is_started_again(rootless: House, ada: Guest) -> None:
     assert rootless.run(rootless.sandboxes.mend()) is False
 
 
+def test_a_runtime_without_its_keeper_is_stopped(rootless: House) -> None:
+    """Its limits could not be looked at any more."""
+    guest = rootless.start("hugo")
+    holder = json.loads((Path(guest.running.cgroup) / "holder").read_text())
+    os.kill(holder["pid"], signal.SIGKILL)
+    until(lambda: rootless.run(rootless.sandboxes.poll(guest.running)) is not None, "the look finds it", 60)
+    assert "What keeps its network" in rootless.sandboxes.log(guest.running)
+    rootless.run(rootless.sandboxes.stop(guest.running, 0))
+
+
 @pytest.fixture(scope="module")
 def stage(outside: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with rootless_stage(tmp_path_factory.mktemp("stage")) as made:
