@@ -10,7 +10,7 @@ import pytest
 from bench.client import Member
 
 from tests.flows.service import PASSWORD, Service, running
-from tests.flows.test_restart import MARKS, answers, part_of
+from tests.flows.test_restart import MARKS, answers, logs_in, part_of
 from tests.sandbox.conftest import outside_stands
 from tests.sandbox.rootless_house import UID, everybodys_tun
 
@@ -65,8 +65,3 @@ async def test_a_kernel_of_an_ordinary_users_service_goes_on(house: Service, par
             async with again.kernel(number) as kernel:
                 assert (await kernel.run("x")).text == "20"
                 assert (await kernel.run("!./xmrig -o stratum+tcp://pool.example.org:3333 -u W")).refused
-
-
-async def logs_in(house: Service) -> bool:
-    async with Member(house.url, "ana", PASSWORD) as ana, ana.http.get(ana.server / "lab") as lab:
-        return lab.status == 200
