@@ -252,7 +252,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
     began = time.monotonic()
-    with running("10.142.0.0/16") as service:
+    with running("10.144.0.0/16") as service:
         players, done, wrong = asyncio.run(campaign(service, options.runtimes, options.kills, options.seed))
         found = books(service.data / "store" / "mutirao.sqlite", players)
         audit = service.command("audit", "verify").strip()

@@ -32,6 +32,7 @@ from mutirao.hub.place import Place
 from mutirao.part import EX_CONFIG, Keeper, Part, PartError
 from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.client import BrokerAway, Client
+from mutirao.sandbox.rootless import LESS, dangerous_groups, need_rootless
 from mutirao.unit import notify
 from mutirao.upkeep import Upkeep, state_file
 
@@ -59,14 +60,14 @@ class Supervisor:
         """Start everything, say where it is, wait for the signal, stop everything."""
         self._check()
         own(self.data, 0o711, None)
-        with _alone(self.data), _alone(Path("/run"), f"mutirao-{self.settings.sandbox.subnet.replace('/', '-')}.lock"):
+        with _alone(self.data), self._alone_on_the_machine():
             self._folders()
             offered = [environment.find(name, self.data) for name in self.settings.environments]
             environment.build(offered[0])
             self._migrate()
             place = self._place()
             sandboxes = open_sandboxes(self.settings, place.forwarder_port)
-            place = replace(place, broker_socket=str(socket_path(sandboxes)))
+            place = replace(place, broker_socket=str(socket_path(self.settings, sandboxes)))
             upkeep = Upkeep(self.settings, self.accounts.pages, self._environment())
             upkeep.prepare()
             chores: list[asyncio.Task[None]] = []
@@ -124,10 +125,22 @@ class Supervisor:
             if keeper.part.name == "proxy":
                 keeper.restart()
 
+    def _alone_on_the_machine(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else's runtimes have our addresses; without root they are taken from the folder's name."""
+        if os.geteuid() != 0:
+            return contextlib.nullcontext()
+        return _alone(Path("/run"), f"mutirao-{self.settings.sandbox.subnet.replace('/', '-')}.lock")
+
     def _check(self) -> None:
         """What can be known to fail before anything is started."""
         if os.geteuid() != 0:
-            raise SandboxError("Walls around runtimes need root: sudo ./run up")
+            need_rootless()
+            print("Without root the walls are lower:", *LESS, sep="\n  ", file=sys.stderr)
+            if groups := dangerous_groups():
+                raise SandboxError(
+                    f"Members would have this user's groups {', '.join(groups)}, which can't be dropped without root: "
+                    "start as a user without them, or with sudo."
+                )
         service = self.settings.service
         if self.settings.login.kind is LoginKind.DEMO and not self.settings.local_only:
             raise ConfigError(
@@ -149,7 +162,7 @@ class Supervisor:
                     f"Can't listen on {service.host} port {service.port} ({error.strerror}): "
                     "choose another with --port or service.port."
                 ) from error
-        for program in ("bwrap", "nft", "ip"):
+        for program in ("bwrap", "nft", "ip") if os.geteuid() == 0 else ():
             if shutil.which(program) is None:
                 raise SandboxError(f"{program} is missing: sudo ./run prepare installs it.")
 
@@ -169,7 +182,7 @@ class Supervisor:
             own(self.data / name, mode, account)
         for name, account in (("hub", ours.hub), ("store", ours.gate)):
             hand_over(self.data / name, account)
-        for folder in (self.data, *self.data.parents):
+        for folder in (self.data, *self.data.parents) if self.accounts.separate else ():
             if not folder.stat().st_mode & 0o001:
                 raise ConfigError(
                     f"service.data: the service's own user can't get through {folder}: chmod o+x {folder}, "
@@ -231,10 +244,10 @@ class Supervisor:
             settings=self.settings,
             hub_ip="127.0.0.1",
             hub_port=ports[1],
-            forwarder_ip=str(subnet[1]),
+            forwarder_ip=str(subnet[1]) if os.geteuid() == 0 else "127.0.0.1",
             forwarder_port=self._forwarder_port(ports[3]),
             proxy_api_url=f"http://127.0.0.1:{ports[0]}",
-            gate_urls=tuple(f"http://127.0.0.1:{port}" for port in ports[3:]),
+            gate_urls=tuple(f"http://127.0.0.1:{port}" for port in ports[4:]),
             web_url=f"http://127.0.0.1:{ports[2]}",
             proxy_token=secrets.token_hex(32),
             gate_secret=secrets.token_hex(32),

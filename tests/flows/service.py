@@ -70,11 +70,12 @@ def running(
     scheme: str = "http",
     service: str = "",
     data: Path | None = None,
+    uid: int | None = None,
 ) -> Iterator[Service]:
     """An instance with a data folder of its own, or with `data`, which is kept.
 
     `extra` is added to its mutirao.toml, `service` to that table. With a `host` members are on subdomains of it;
-    Chromium takes every *.localhost for loopback.
+    Chromium takes every *.localhost for loopback. `uid` starts it instead of root.
     """
     kept_data = data is not None
     if data is None:
@@ -90,7 +91,19 @@ def running(
     output = config.with_name("output.txt")
     with output.open("wb") as file:
         command = [sys.executable, "-m", "mutirao", "up", "--config", str(config), *(["--demo"] if demo else [])]
-        process = subprocess.Popen(command, env=environment(), stdout=file, stderr=file, start_new_session=True)
+        if uid is not None:
+            os.chown(data, uid, uid)
+        process = subprocess.Popen(
+            command,
+            env=environment(),
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd="/" if uid is not None else None,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+        )
     started = Service(process, url, data, output, config)
     try:
         deadline = time.monotonic() + READY_TIMEOUT_S

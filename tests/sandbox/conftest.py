@@ -93,14 +93,15 @@ def outside_stands() -> Iterator[None]:
         assert listener.stdout and listener.stdout.readline() == b"ready\n"
         inside = ["nsenter", f"--net=/proc/{listener.pid}/ns/net", "ip"]
         ip("link", "add", "tpeer0", "type", "veth", "peer", "name", "tpeer1", "netns", str(listener.pid))
-        for address in (f"{OUTSIDE}/24", f"{RESOLVER}/24", f"{PRIVATE}/24", f"{METADATA}/32"):
+        for address in (f"{OUTSIDE}/24", f"{RESOLVER}/24", f"{PRIVATE}/24", f"{METADATA}/32", "168.63.129.16/32"):
             subprocess.run([*inside, "addr", "add", address, "dev", "tpeer1"], check=True)
         subprocess.run([*inside, "link", "set", "tpeer1", "up"], check=True)
         subprocess.run([*inside, "route", "add", "default", "via", "203.0.113.1"], check=True)
         ip("addr", "add", "203.0.113.1/24", "dev", "tpeer0")
         ip("addr", "add", "10.99.7.1/24", "dev", "tpeer0")
         ip("link", "set", "tpeer0", "up")
-        ip("route", "add", f"{METADATA}/32", "dev", "tpeer0")
+        for address in (METADATA, "168.63.129.16"):
+            ip("route", "add", f"{address}/32", "dev", "tpeer0")
         if not subprocess.run(["ip", "route", "show", "default"], capture_output=True, check=True).stdout:
             # A machine without a way out would refuse for want of a route, which proves nothing.
             ip("route", "add", "default", "via", OUTSIDE, "dev", "tpeer0")

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,20 @@ def _json(value: Any) -> str:
     return to_json(value)
 
 
+def passable(folder: Path) -> None:
+    """Let the ordinary user get through to `folder`, a temporary one of root's."""
+    for place in (folder, *folder.parents):
+        if place == Path(tempfile.gettempdir()) or place.parent == place:
+            return
+        place.chmod(place.stat().st_mode | 0o011)
+
+
 @contextlib.contextmanager
 def asked(data: Path, hub_port: int) -> Iterator[Asked]:
     """A process of an ordinary user with rootless sandboxes in `data`; /dev/net/tun is everybody's meanwhile."""
     data.mkdir(parents=True, exist_ok=True)
     os.chown(data, UID, UID)
-    with _tun():
+    with everybodys_tun():
         process = subprocess.Popen(
             [sys.executable, __file__, str(data), str(hub_port)],
             stdin=subprocess.PIPE,
@@ -109,7 +118,7 @@ def asked(data: Path, hub_port: int) -> Iterator[Asked]:
 
 
 @contextlib.contextmanager
-def _tun() -> Iterator[None]:
+def everybodys_tun() -> Iterator[None]:
     """What udev does on a Debian and `./run prepare` where it has not."""
     tun = Path("/dev/net/tun")
     mode = tun.stat().st_mode & 0o777

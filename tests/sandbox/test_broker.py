@@ -149,7 +149,6 @@ async def test_each_change_is_written_down_without_what_is_secret(tmp_path: Path
     assert told[0]["uid"] == os.geteuid()
     assert told[0]["pid"] == os.getpid()
     assert told[0]["member"] == "ana"
-    assert told[0]["env"] == ["JUPYTERHUB_API_TOKEN"]
     assert "s3cret" not in (tmp_path / "audit.jsonl").read_text()
     assert (tmp_path / "audit.jsonl").stat().st_mode & 0o777 == 0o600
 
@@ -378,8 +377,9 @@ async def test_a_silent_asker_is_not_waited_for(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(broker, "READ_S", 0.05)
     async with serving(tmp_path, House()):
         reader, writer = await asyncio.open_unix_connection(tmp_path / "sock")
-        assert "one whole line" in json.loads(await reader.readline())["refused"]
+        assert await reader.read() == b""
         writer.close()
+    assert journal(tmp_path) == []
 
 
 def test_a_journal_that_can_not_be_written_stops_nobody(tmp_path: Path) -> None:

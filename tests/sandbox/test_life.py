@@ -436,3 +436,16 @@ def test_a_server_sees_the_hubs_address_as_its_caller(own: House) -> None:
     found = json.loads(subprocess.run(["ip", "-j", "route"], capture_output=True, check=True).stdout)
     mine = next(route for route in found if route["dst"] == guest.running.address)
     assert mine["prefsrc"] == own.sandboxes.hub_address
+
+
+def test_a_protected_service_does_not_protect_its_runtimes(house: House) -> None:
+    """Runtimes begin at 0, whatever systemd was told about the service; 300 stands for it, since -500 takes a right."""
+    adjust = Path("/proc/self/oom_score_adj")
+    before = adjust.read_text()
+    adjust.write_text("300")
+    try:
+        guest = house.start("unprotected")
+    finally:
+        adjust.write_text(before)
+    assert guest("result = open('/proc/1/oom_score_adj').read().strip()") == "0"
+    house.run(house.sandboxes.stop(guest.running, 0))

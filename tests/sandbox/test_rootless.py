@@ -15,7 +15,7 @@ from tests.sandbox.battery.attempt import Attempt
 from tests.sandbox.battery.stage import Stage, rootless_stage
 from tests.sandbox.battery.table import ATTEMPTS
 from tests.sandbox.house import HUB_PORT, LIMITS, OUTSIDE, Guest, House, until
-from tests.sandbox.rootless_house import UID, asked
+from tests.sandbox.rootless_house import UID, asked, passable
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("outside")]
 
@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("outside")]
 @pytest.fixture(scope="module")
 def rootless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     data = tmp_path_factory.mktemp("rootless")
-    for folder in (data, *data.parents):
-        if folder.stat().st_uid == 0 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
+    passable(data)
     with asked(data / "data", HUB_PORT) as sandboxes, asyncio.Runner() as runner:
         runner.run(sandboxes.prepare())
         try:
@@ -91,9 +89,7 @@ def test_files_outlive_the_runtime(rootless: House) -> None:
 
 def test_a_runtime_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     """Another process finds it, watches it and stops it."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
+    passable(tmp_path)
     with asyncio.Runner() as runner:
         with asked(tmp_path / "data", HUB_PORT) as before:
             runner.run(before.prepare())
@@ -121,7 +117,7 @@ def test_a_home_above_its_limit_stops_the_runtime_and_can_be_tidied(rootless: Ho
     guest(
         "import os\nos.mkdir('/home/member/d')\nfor n in range(4): open(f'/home/member/d/{n}', 'wb').write(bytes(5 << 20))\nos.chmod('/home/member/d', 0)"
     )
-    until(lambda: rootless.run(rootless.sandboxes.poll(guest.running)) is not None, "the look finds it", 20)
+    until(lambda: rootless.run(rootless.sandboxes.poll(guest.running)) is not None, "the look finds it", 60)
     assert "The home holds" in rootless.sandboxes.log(guest.running)
     rootless.run(rootless.sandboxes.stop(guest.running, 0))
     again = rootless.start("elza", limits=replace(LIMITS, disk_mb=10))
@@ -136,6 +132,16 @@ def test_a_dead_pasta_is_started_again(rootless: House, ada: Guest) -> None:
     assert rootless.run(rootless.sandboxes.mend()) is True
     assert ada.answers()
     assert rootless.run(rootless.sandboxes.mend()) is False
+
+
+def test_a_runtime_without_its_keeper_is_stopped(rootless: House) -> None:
+    """Its limits could not be looked at any more."""
+    guest = rootless.start("hugo")
+    holder = json.loads((Path(guest.running.cgroup) / "holder").read_text())
+    os.kill(holder["pid"], signal.SIGKILL)
+    until(lambda: rootless.run(rootless.sandboxes.poll(guest.running)) is not None, "the look finds it", 60)
+    assert "What keeps its network" in rootless.sandboxes.log(guest.running)
+    rootless.run(rootless.sandboxes.stop(guest.running, 0))
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,13 @@ from mutirao.sandbox import ask
 from mutirao.sandbox.ask import Ask
 from mutirao.sandbox.broker import Broker
 from mutirao.sandbox.journal import Journal
+from mutirao.sandbox.rootless import RootlessSandboxes
 from mutirao.sandbox.sandboxes import RUN, Sandboxes
 
 VARIABLE = "MUTIRAO_BROKER"
 EX_CONFIG = 78
+MAX_SOCKET = 107
+"""Bytes of a socket's path (unix(7))."""
 
 HUB_MAY: frozenset[type[Ask]] = frozenset({ask.Start, ask.Poll, ask.Stop, ask.Kills, ask.Log, ask.Known, ask.Keep})
 FORWARDER_MAY: frozenset[type[Ask]] = frozenset({ask.Who})
@@ -62,9 +65,11 @@ class Charge:
         return found
 
 
-def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes:
-    """The sandboxes of an instance; what stands is known below /run."""
+def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes | RootlessSandboxes:
+    """The sandboxes of an instance, as this user can build them; what stands is known below /run, or in the data."""
     rules = settings.sandbox
+    if os.geteuid() != 0:
+        return RootlessSandboxes(settings.service.data / "sandbox", hub_ports=(forwarder_port,))
     return Sandboxes(
         settings.service.data / "sandbox",
         subnet=rules.subnet,
@@ -74,8 +79,13 @@ def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes:
     )
 
 
-def socket_path(sandboxes: Sandboxes) -> Path:
-    """Where the broker of these sandboxes is asked: short, whatever the data folder's name."""
+def socket_path(settings: Settings, sandboxes: Sandboxes | RootlessSandboxes) -> Path:
+    """Where the broker of these sandboxes is asked: with root short, whatever the data folder's name."""
+    if isinstance(sandboxes, RootlessSandboxes):
+        place = settings.service.data / "run" / "broker.sock"
+        if len(str(place)) > MAX_SOCKET:
+            raise ConfigError(f"service.data: {settings.service.data} is too long a name for a socket in it.")
+        return place
     return RUN.with_name(f"mutirao-{sandboxes.instance}.sock")
 
 
@@ -91,7 +101,7 @@ async def serve(charge: Charge) -> None:
         Recipe(charge.settings).spec,
         charge.rights(),
         journal,
-        lambda name: name in sandboxes.uids.all(),
+        sandboxes.knows,
     )
     await broker.open()
     if told_to_stop.is_set():

@@ -115,6 +115,9 @@ def remove(name: str, data: Path) -> None:
 
 def build(environment: Environment) -> None:
     """Build it whole or not at all; returns at once where it stands. Others who build it wait."""
+    if environment.ready:
+        # Before the lock, which lies where another user may have built it.
+        return
     with _alone(environment):
         if environment.ready:
             return

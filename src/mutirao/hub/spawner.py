@@ -101,8 +101,8 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         async with _Told.turn:
             if _Told.done:
                 return
-            states = [state for (state,) in self.db.query(orm.Spawner.state) if state and "running" in state]
-            seats = [_seat(state["running"]) for state in states]
+            states = [spawner.state for spawner in self.user.db.query(orm.Spawner)]
+            seats = [_seat(state["running"]) for state in states if state and "running" in state]
             for orphan in await _broker().keep(tuple(seat.id for seat in seats if seat)):
                 self.log.warning("Runtime %s was started by a hub that died, and is stopped", orphan)
             _Told.done = True
@@ -135,8 +135,8 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         try:
             await self._tell_whom_we_know()
             status = await _broker().poll(self.running.id)
-        except BrokerAway as error:
-            # Runtimes outlive the broker: that nobody answers says nothing about this one.
+        except SandboxError as error:
+            # Runtimes outlive the broker: that it does not answer, or can't, says nothing about this one.
             self.log.warning("%s: %s", self._log_name, error)
             return None
         if status is not None:

@@ -24,7 +24,7 @@ from mutirao.sandbox.spec import Events, Running, RuntimeSpec
 
 log = logging.getLogger(__name__)
 
-READ_S = 5.0
+READ_S = 30.0
 MEND_S = 60.0
 OOM_POLL_S = 0.5
 """A kernel that was killed is noticed by its server within 3 s; the member should hear why before that."""
@@ -123,7 +123,8 @@ class Broker:
             self._journal.write(peer, act, about, f"failed: {error}")
             return json.dumps({"error": str(error)}).encode() + b"\n"
         except _Gone:
-            self._journal.write(peer, act, about, "the asker went away; undone")
+            if act != "?":
+                self._journal.write(peer, act, about, "the asker went away; undone")
             return b""
         except Exception as error:
             log.exception("%s failed", act)
@@ -234,15 +235,19 @@ async def _read(reader: asyncio.StreamReader) -> Ask:
             text = await reader.readuntil(b"\n")
     except asyncio.LimitOverrunError:
         raise AskError(f"a request has at most {ask.MAX_LINE_BYTES} bytes.") from None
-    except (asyncio.IncompleteReadError, TimeoutError):
-        raise AskError(f"a request is one whole line within {READ_S:g} s.") from None
+    except asyncio.IncompleteReadError as error:
+        if not error.partial:
+            raise _Gone from None
+        raise AskError("a request is one whole line.") from None
+    except (TimeoutError, ConnectionError):
+        # No answer: an asker that was only slow asks again, and takes a refusal for the broker's word.
+        raise _Gone from None
     return ask.parse(text)
 
 
 def _about(asked: Ask) -> dict[str, object]:
-    """What the journal says of a request: of the environment its names alone, for the values hold tokens."""
-    about = {name: getattr(asked, name) for name in type(asked).__dataclass_fields__}
-    return about | {"env": sorted(asked.env)} if isinstance(asked, ask.Start) else about
+    """What the journal says of a request: all but the environment, whose values hold tokens."""
+    return {name: getattr(asked, name) for name in type(asked).__dataclass_fields__ if name != "env"}
 
 
 def _brief(found: Any) -> Any:

@@ -22,6 +22,8 @@ REFUSED = (
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    # Azure's own service for its machines, with secrets of theirs, at a public address (168.63.129.16 in its manual).
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.0.0.0/24",
@@ -30,7 +32,7 @@ REFUSED = (
     "224.0.0.0/4",
     "240.0.0.0/4",
 )
-"""What is not the public internet (RFC 6890), apart from the ranges that documentation may use."""
+"""What is not the public internet (RFC 6890, and one cloud's exception), apart from the ranges for documentation."""
 
 CONNECTIONS = 2000
 """How many connections to the outside one runtime may have at once."""

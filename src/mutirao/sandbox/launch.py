@@ -23,7 +23,10 @@ from mutirao.sandbox.spec import ReadOnly, Running, RuntimeSpec, Walls
 START_S = 10.0
 ROOT_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
-_ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
+# Who protects the service from memory's end (OOMScoreAdjust=) does not mean its runtimes.
+_ENTER = (
+    'echo 0 >/proc/self/oom_score_adj; while [ "$1" != -- ]; do echo $$ >"$1" || exit 1; shift; done; shift; exec "$@"'
+)
 
 
 def launch(

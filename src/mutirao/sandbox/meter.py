@@ -42,7 +42,8 @@ class Meter:
     oom_kills: int = 0
     memory_bytes: int = 0
     memory_peak_bytes: int = 0
-    full: str = ""
+    stopped: str = ""
+    """Why the runtime was ended, as its log says; empty while it was not."""
 
     def look_at_memory(self) -> None:
         """Kill the biggest process while all together hold more than the limit; the server goes last."""
@@ -67,10 +68,15 @@ class Meter:
     def look_at_disk(self, home: Path) -> None:
         """End the runtime whose home holds more than it may."""
         use = measure(self.holder, home)
-        if use is None or use.size_bytes > self.allowed.size_bytes or use.files > self.allowed.files:
+        if not self.holder.alive():
+            self._stop("What keeps its network and its limits has died")
+        elif use is None or use.size_bytes > self.allowed.size_bytes or use.files > self.allowed.files:
             held = "more files than can be counted" if use is None else f"{use.size_bytes >> 20} MB, {use.files} files"
-            self.full = f"The home holds {held}, of {self.limits.disk_mb} MB: the runtime was stopped.\n"
-            processes.kill(self.running.child_pid, self.running.child_start_time, signal.SIGKILL)
+            self._stop(f"The home holds {held}, of {self.limits.disk_mb} MB")
+
+    def _stop(self, why: str) -> None:
+        self.stopped = f"{why}: the runtime was stopped.\n"
+        processes.kill(self.running.child_pid, self.running.child_start_time, signal.SIGKILL)
 
 
 def allowance(holder: Holder, home: Path, limits: Limits) -> Use:
@@ -81,7 +87,7 @@ def allowance(holder: Holder, home: Path, limits: Limits) -> Use:
 
 
 def measure(holder: Holder, home: Path) -> Use | None:
-    """What `home` holds; None if it takes too long. Looks with rights over its files, so that no mode hides any."""
+    """What `home` holds; None if it can't be said in time. Looks with rights over its files: no mode hides any."""
     found = []
     for option in ("--block-size=1", "--inodes"):
         words = [*holder.enter(), "du", "--summarize", "--one-file-system", option, "--", str(home)]
@@ -91,7 +97,9 @@ def measure(holder: Holder, home: Path) -> Use | None:
             return None
         # A file that went away meanwhile makes du complain; the sum is there all the same.
         number = done.stdout.split(b"\t")[0]
-        found.append(int(number) if number.isdigit() else 0)
+        if not number.isdigit():
+            return None
+        found.append(int(number))
     return Use(found[0], found[1])
 
 

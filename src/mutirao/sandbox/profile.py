@@ -48,7 +48,18 @@ MASKED_IN_PROC = (
     "kmsg",
     "latency_stats",
     "modules",
+    # The kernel's command line, where some put secrets, and its configuration.
+    "cmdline",
+    "config.gz",
+    # How busy which device is, from which others' keystrokes and traffic were read before.
+    "interrupts",
+    "softirqs",
+    "slabinfo",
+    "vmallocinfo",
+    "pagetypeinfo",
 )
+EMPTIED_IN_PROC = ("acpi", "asound", "fs", "scsi")
+"""Folders that tell about the host's disks and devices; what /proc/bus, irq and sys hold bubblewrap makes read-only."""
 SYSTEM = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 
 
@@ -132,6 +143,9 @@ def options(
     for name in MASKED_IN_PROC:
         if (Path("/proc") / name).exists():
             words += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    for name in EMPTIED_IN_PROC:
+        if (Path("/proc") / name).is_dir():
+            words += ["--perms", "0555", "--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
     words += ["--dev", "/dev", "--perms", "1777", "--size", str(memory // 2), "--tmpfs", "/dev/shm"]  # noqa: S108
     # numpy, PyTorch and OpenBLAS read the processors' layout; nothing else of /sys is shown.
     words += ["--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu"]

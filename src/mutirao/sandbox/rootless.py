@@ -6,6 +6,7 @@ this can't promise is in `LESS`, and is said at start, by the doctor and in docs
 
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from mutirao.sandbox.pasta import Holder
 from mutirao.sandbox.records import Record, Records
 from mutirao.sandbox.spec import Events, ReadOnly, Running, RuntimeSpec, Walls, from_json, slug, to_json
 from mutirao.sandbox.threads import Threads
+
+log = logging.getLogger(__name__)
 
 LESS = (
     "All members are one user of this machine: namespaces alone keep them apart, with no second wall behind.",
@@ -74,7 +78,7 @@ class RootlessSandboxes:
         self._doors = Doors()
         self._lock = threading.Lock()
         self._end = threading.Event()
-        self._watch: threading.Thread | None = None
+        self._watches: list[threading.Thread] = []
         self._threads = Threads(16)
 
     @property
@@ -152,26 +156,33 @@ class RootlessSandboxes:
 
     def _begin_watching(self) -> None:
         with self._lock:
-            if self._watch is None or not self._watch.is_alive():
-                self._end.clear()
-                self._watch = threading.Thread(target=self._look, name="mutirao-meter", daemon=True)
-                self._watch.start()
+            if any(watch.is_alive() for watch in self._watches):
+                return
+            self._end.clear()
+            # Apart, because a home of many files takes its time and memory can't wait.
+            looks = ((MEMORY_S, self._look_at_memory), (DISK_S, self._look_at_disk))
+            self._watches = [
+                threading.Thread(target=self._look, args=look, name="mutirao-meter", daemon=True) for look in looks
+            ]
+            for watch in self._watches:
+                watch.start()
 
-    def _look(self) -> None:
-        next_disk = 0.0
-        while not self._end.wait(MEMORY_S):
-            disk = time.monotonic() >= next_disk
-            for name, found in list(self._meters.items()):
+    def _look(self, pause_s: float, look: Callable[[Meter], None]) -> None:
+        while not self._end.wait(pause_s):
+            for found in list(self._meters.values()):
                 with contextlib.suppress(OSError, ValueError):
-                    place.trim_log(self._place(name))
-                    found.look_at_memory()
-                    if disk and not found.full:
-                        found.look_at_disk(Path(found.running.walls.home))
-                        if found.full:
-                            with (self._place(name) / "log").open("a") as log:
-                                log.write(found.full)
-            if disk:
-                next_disk = time.monotonic() + DISK_S
+                    look(found)
+
+    def _look_at_memory(self, found: Meter) -> None:
+        place.trim_log(self._place(found.running.id))
+        found.look_at_memory()
+
+    def _look_at_disk(self, found: Meter) -> None:
+        if not found.stopped:
+            found.look_at_disk(Path(found.running.walls.home))
+            if found.stopped:
+                with (self._place(found.running.id) / "log").open("a") as log:
+                    log.write(found.stopped)
 
     def _mend(self) -> bool:
         own, mended = pasta.own_addresses(), False
@@ -180,12 +191,16 @@ class RootlessSandboxes:
             if kept is None or record.running is None or not kept[0].alive():
                 continue
             holder, carrier = kept
-            if self._own(record.walls.id) != own or not pasta.filtered(holder):
-                self._load(record.walls.id, record.spec, holder, own)
-                mended = True
-            if not carrier.alive():
-                self._connect(record.walls, holder)
-                mended = True
+            try:
+                if self._own(record.walls.id) != own or not pasta.filtered(holder):
+                    self._load(record.walls.id, record.spec, holder, own)
+                    mended = True
+                if not carrier.alive():
+                    self._connect(record.walls, holder)
+                    mended = True
+            except (SandboxError, OSError) as error:
+                # It may have ended meanwhile; the others are looked after all the same.
+                log.warning("the network of %s can't be mended: %s", record.walls.id, error)
         return mended
 
     def _recover(self) -> tuple[Running, ...]:
@@ -218,8 +233,8 @@ class RootlessSandboxes:
                 self._kill(record.walls, None)
                 self._clear(record.walls)
         self._end.set()
-        if self._watch:
-            self._watch.join()
+        for watch in self._watches:
+            watch.join()
         self._doors.end()
         for process in (*self._started.values(), *self._others):
             process.poll()
@@ -240,7 +255,7 @@ class RootlessSandboxes:
             # The member owns it and may have closed it; what it is can't change, because its parent is ours.
             home.chmod(0o700)
             holder, process = pasta.hold()
-            self._others.append(process)
+            self._keep(process)
             _write(directory / "holder", to_json(holder))
             walls = replace(walls, home=str(home), netns=holder.netns)
             self._records.write(Record(walls, spec))
@@ -284,7 +299,7 @@ class RootlessSandboxes:
     def _connect(self, walls: Walls, holder: Holder) -> None:
         directory = self._place(walls.id)
         carrier = pasta.connect(holder, walls.address, walls.port, directory / "pasta.log")
-        self._others.append(carrier)
+        self._keep(carrier)
         found = processes.stat(carrier.pid)
         _write(directory / "pasta", to_json(Holder(carrier.pid, found.start_time if found else 0)))
 
@@ -368,7 +383,12 @@ class RootlessSandboxes:
                 end = time.monotonic() + 5
                 while found.alive() and time.monotonic() < end:
                     time.sleep(0.005)
-        self._others = [process for process in self._others if process.poll() is None]
+        self._keep()
+
+    def _keep(self, *started: "subprocess.Popen[bytes]") -> None:
+        """Remember processes until they have ended, so that none stays a zombie."""
+        with self._lock:
+            self._others = [process for process in (*self._others, *started) if process.poll() is None]
 
     # ------------------------------------------------------------------ parts
 

@@ -9,6 +9,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+MISTAKES = (
+    "NameError",
+    "SyntaxError",
+    "TypeError",
+    "KeyError",
+    "IndexError",
+    "AttributeError",
+    "ArgumentError",
+    "ImportError",
+)
+MISTAKES += ("TimeoutExpired",)
+"""Errors of a program that is wrong, or slow, and was not refused anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -34,7 +47,7 @@ class Refused:
     codes: frozenset[int] = frozenset()
 
     def holds(self, outcome: Outcome) -> bool:
-        if not outcome.error or outcome.error in ("NameError", "SyntaxError", "TypeError", "KeyError"):
+        if not outcome.error or outcome.error in MISTAKES:
             return False
         return not self.codes or outcome.code in self.codes
 
@@ -60,7 +73,8 @@ class Ends:
     """The program or its whole runtime must be killed, which harms only who tried it; a refusal is as good."""
 
     def holds(self, outcome: Outcome) -> bool:
-        return outcome.ended or bool(outcome.error) or outcome.result == -9
+        refused = bool(outcome.error) and outcome.error not in MISTAKES
+        return outcome.ended or refused or outcome.result == -9
 
     def __str__(self) -> str:
         return "killed or stopped"
@@ -148,12 +162,12 @@ def call(name, *words):
     return found
 def reach(host, port, family=socket.AF_INET):
     with socket.socket(family, socket.SOCK_STREAM) as s:
-        s.settimeout(2)
+        s.settimeout(5)
         s.connect((host, port))
     return "reached"
 def ask(host, port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.settimeout(0.5)
+        s.settimeout(2)
         s.connect((host, port))
         s.send(b"name")
         return s.recv(100).decode()

@@ -92,7 +92,8 @@ result = "answered"
     *(Attempt("kernel", f"/dev/{name}", f'os.close(os.open("/dev/{name}", os.O_RDONLY | os.O_NONBLOCK)); result = "opened"', GONE, lacking=LACKING | {errno.EIO, errno.EBUSY}) for name in DEVICES),
     *(Attempt("kernel", path, f'os.close(os.open("{path}", os.O_WRONLY)); result = "opened"', refused(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT), lacking=LACKING) for path in SWITCHES),
     *(Attempt("kernel", path, f'result = seen("{path}")', GONE, lacking=LACKING) for path in INTERFACES),
-    *(Attempt("kernel", f"/proc/{name}", f'result = open("/proc/{name}", "rb").read(1) is not None', refused(errno.EACCES, errno.EPERM, errno.ENOENT), lacking=LACKING) for name in ("kcore", "kallsyms", "kmsg", "keys", "timer_list", "modules")),
+    *(Attempt("kernel", f"/proc/{name}", f'result = open("/proc/{name}", "rb").read(1) is not None', refused(errno.EACCES, errno.EPERM, errno.ENOENT), lacking=LACKING) for name in ("kcore", "kallsyms", "kmsg", "keys", "timer_list", "modules", "cmdline", "config.gz", "interrupts", "softirqs", "slabinfo", "vmallocinfo")),
+    *(Attempt("kernel", f"/proc/{name}", f'result = os.listdir("/proc/{name}") if os.path.isdir("/proc/{name}") else []', gives([]), lacking=LACKING, control=Control.NONE) for name in ("acpi", "fs", "scsi")),
     Attempt("kernel", "addresses of the kernel", """
 found = [line.split()[0] for line in open("/proc/self/stack")]
 result = "read"

@@ -33,6 +33,7 @@ result = "reached"
     Attempt("network", "the cloud's metadata", 'result = reach(F["metadata"], 80)', NO_WAY),
     Attempt("network", "the cloud's metadata as a number", 'result = reach("2852039166", 80)', NO_WAY),
     Attempt("network", "the cloud's metadata, mapped", 'result = reach("::ffff:169.254.169.254", 80, socket.AF_INET6)', NO_WAY),
+    Attempt("network", "Azure's service for its machines", 'result = reach("168.63.129.16", 80)', NO_WAY),
     Attempt("network", "the lab's private range", 'result = reach(F["private"], 443)', NO_WAY),
     Attempt("network", "a port that is not allowed", 'result = reach(F["outside"], 22)', NO_WAY),
     Attempt("network", "an allowed port at an allowed address", """

@@ -105,7 +105,7 @@ try:
     for n in range(F["disk_mb"] * 3):
         with open(f"{folder}/{n}", "wb", 0) as f:
             f.write(bytes(1 << 20))
-    time.sleep(20)
+    time.sleep(60)
 finally:
     subprocess.run(["rm", "-rf", folder])
 result = "written"
@@ -116,7 +116,7 @@ os.mkdir(folder)
 try:
     for n in range(60_000):
         os.close(os.open(f"{folder}/{n}", os.O_CREAT))
-    time.sleep(20)
+    time.sleep(60)
 finally:
     subprocess.run(["rm", "-rf", folder])
 result = "made"
