@@ -149,7 +149,7 @@ async def campaign(
 ) -> tuple[list[Player], Counter[str], list[str]]:
     """Everybody starts, everything is killed, everybody checks; the last is what does not work at the end."""
     players = [Player(f"m{number:02}") for number in range(runtimes)]
-    members = [Member(service.url, player.name, PASSWORD) for player in players]
+    members = [Member(service.url, player.name, PASSWORD, keep_alive=False) for player in players]
     over = asyncio.Event()
     try:
         for member, player in zip(members, players, strict=True):
