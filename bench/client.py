@@ -130,14 +130,23 @@ class Kernel:
 
 
 class Member:
-    """One person at a hub; use as an async context."""
+    """One person at a hub; use as an async context.
 
-    def __init__(self, hub: str, name: str, password: str, accept_language: str = "en") -> None:
+    Without `keep_alive` each request has a connection of its own, as a browser's websocket has: where there is no
+    route yet, configurable-http-proxy 5 answers a handshake with 404 and then reads no more from that connection,
+    which a pool would use again.
+    """
+
+    def __init__(
+        self, hub: str, name: str, password: str, accept_language: str = "en", *, keep_alive: bool = True
+    ) -> None:
         self.hub = URL(hub.rstrip("/") + "/")
         self.name = name
         self.password = password
         self.http = aiohttp.ClientSession(
-            cookie_jar=aiohttp.CookieJar(unsafe=True), headers={"Accept-Language": accept_language}
+            connector=aiohttp.TCPConnector(force_close=not keep_alive),
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            headers={"Accept-Language": accept_language},
         )
 
     async def __aenter__(self) -> Self:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import aiohttp
 from tests.flows.service import PASSWORD, Service, running
-from tests.flows.test_restart import MARKS
+from tests.flows.test_restart import MARKS, parts
 
 from bench.client import Kernel, Member
 from mutirao.cases.cell import Cell
@@ -115,18 +115,6 @@ async def settle(kernel: Kernel, player: Player) -> None:
     player.counted = counted
 
 
-def pid_of(service: Service, mark: str) -> int | None:
-    """The part's pid now, a child of the supervisor; None while it is away."""
-    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
-    for pid in children:
-        with suppress(OSError):
-            # Not setpriv, which is about to become it.
-            arguments = Path(f"/proc/{pid}/cmdline").read_text()
-            if mark in arguments and "setpriv" not in arguments:
-                return int(pid)
-    return None
-
-
 async def kill_all(service: Service, kills: int, chance: random.Random) -> Counter[str]:
     """Kill every part so many times, in random order, at random moments."""
     victims = [name for name in MARKS for _ in range(kills)]
@@ -135,9 +123,9 @@ async def kill_all(service: Service, kills: int, chance: random.Random) -> Count
     for name in victims:
         await asyncio.sleep(chance.uniform(0.2, 2.0))
         async with asyncio.timeout(PATIENCE_S):
-            while (pid := pid_of(service, MARKS[name])) is None:
+            while not (found := parts(service, MARKS[name])):
                 await asyncio.sleep(0.05)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(chance.choice(found), signal.SIGKILL)
         done[name] += 1
         print(f"\r{sum(done.values())} of {len(victims)} killed", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
@@ -149,7 +137,7 @@ async def campaign(
 ) -> tuple[list[Player], Counter[str], list[str]]:
     """Everybody starts, everything is killed, everybody checks; the last is what does not work at the end."""
     players = [Player(f"m{number:02}") for number in range(runtimes)]
-    members = [Member(service.url, player.name, PASSWORD) for player in players]
+    members = [Member(service.url, player.name, PASSWORD, keep_alive=False) for player in players]
     over = asyncio.Event()
     try:
         for member, player in zip(members, players, strict=True):

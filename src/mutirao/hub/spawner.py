@@ -22,6 +22,7 @@ from mutirao.sandbox.ask import VARIABLE, Seat
 from mutirao.sandbox.client import BrokerAway, Client
 
 OOM_WAIT_S = 30.0
+ALIVE_POLL_S = 0.3
 
 SHOWN = 64
 """Characters of a wrong choice that an error repeats."""
@@ -112,11 +113,14 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
 
         Raises SpawnException with the end of the server's log where it died instead.
         """
+        asked = 0.0
         while True:
             try:
                 _, writer = await asyncio.wait_for(asyncio.open_connection(running.address, running.port), 1)
             except (OSError, TimeoutError):
-                status = await _broker().poll(running.id)
+                status = None
+                if (now := asyncio.get_running_loop().time()) - asked > ALIVE_POLL_S:
+                    asked, status = now, await _broker().poll(running.id)
                 if status is not None:
                     said = (await _broker().log(running.id)).strip().splitlines()[-5:]
                     await self.stop(now=True)
