@@ -8,13 +8,13 @@ from tests.flows.service import PASSWORD, Service
 
 
 @pytest.mark.parametrize(("locale", "says"), [("en-US", "not run"), ("pt-BR", "não foi executada")])
-def test_notebook_7_runs_cells_and_shows_the_notice(
-    service: Service, browser: Browser, locale: str, says: str
-) -> None:
+def test_notebook_7_runs_cells_and_shows_the_notice(service: Service, browser: Browser, locale: str, says: str) -> None:
     page = person(browser, locale).new_page()
     name = f"nb7-{locale.lower()}"
     log_in(page, service.url, name, PASSWORD)
-    start(page, service.url).new_notebook()
+    lab = start(page, service.url)
+    lab.new_notebook()
+    lab.save()  # with its kernel's name in it, or Notebook 7 asks for one
     page.goto(f"{service.url}/user/{name}/notebooks/Untitled.ipynb")
     page.locator(".jp-NotebookPanel").first.wait_for()
     assert "Notebook" in page.evaluate("document.querySelector('#jupyter-config-data').textContent")

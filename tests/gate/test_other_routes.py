@@ -62,7 +62,13 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
 
 
 def test_the_servers_extensions_are_those_that_docs_why_gate_names(routes):
-    assert routes["extensions"] == ["jupyter_lsp", "jupyter_server_terminals", "jupyterlab", "notebook", "notebook_shim"]
+    assert routes["extensions"] == [
+        "jupyter_lsp",
+        "jupyter_server_terminals",
+        "jupyterlab",
+        "notebook",
+        "notebook_shim",
+    ]
 
 
 def test_every_websocket_of_a_runtime_is_known(routes):

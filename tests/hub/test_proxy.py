@@ -1,11 +1,12 @@
 """The guarded proxy: in memory for the order of things, and as a real configurable-http-proxy for names and hosts."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from jupyterhub.proxy import Proxy
 from tornado.httpclient import HTTPError
@@ -15,7 +16,7 @@ from mutirao.gate.route import RouteError, locate, twin_spec
 from mutirao.gate.shard import worker_of
 from mutirao.hub.proxy import Guarded, GuardedProxy
 from tests.gate.conftest import serving
-from tests.gate.house import SECRET, free_port, running_chp
+from tests.gate.house import SECRET, Chp, free_port, running_chp
 
 GATE = "http://127.0.0.1:9"
 SERVER = {"user": "ana", "server_name": ""}
@@ -301,24 +302,34 @@ def test_a_twins_routespec_is_its_servers_with_the_kernels_behind():
 # The checks of JupyterHub's own proxy tests, for our class over a real configurable-http-proxy.
 
 
-@pytest.fixture(params=["", "hub.example"], ids=["paths", "subdomains"])
-def stock(request: pytest.FixtureRequest) -> Iterator[tuple[GuardedProxy, str]]:
-    """Our class over a stock proxy, and the host that routes begin with."""
+@pytest.fixture(scope="module", params=["", "hub.example"], ids=["paths", "subdomains"])
+def street(request: pytest.FixtureRequest) -> Iterator[tuple[Chp, str]]:
+    """A stock proxy, and the host that its routes begin with."""
     host = request.param
     with running_chp(*(("--host-routing",) if host else ())) as chp:
-        hub = SimpleNamespace(routespec=f"{host}/hub/", host="http://127.0.0.1:8081")
-        app = SimpleNamespace(hub=hub, subdomain_host=f"http://{host}" if host else "")
-        proxy = GuardedProxy(
-            api_url=chp.api_url,
-            auth_token=chp.auth_token,
-            should_start=False,
-            gate_url=GATE,
-            gate_secret=SECRET,
-            host_routing=bool(host),
-            app=app,
-            hub=hub,
-        )
-        yield proxy, host
+        yield chp, host
+
+
+@pytest_asyncio.fixture
+async def stock(street: tuple[Chp, str]) -> AsyncIterator[tuple[GuardedProxy, str]]:
+    """Our class over the stock proxy, which is empty before and after."""
+    chp, host = street
+    hub = SimpleNamespace(routespec=f"{host}/hub/", host="http://127.0.0.1:8081")
+    proxy = GuardedProxy(
+        api_url=chp.api_url,
+        auth_token=chp.auth_token,
+        should_start=False,
+        gate_url=GATE,
+        gate_secret=SECRET,
+        host_routing=bool(host),
+        app=SimpleNamespace(hub=hub, subdomain_host=f"http://{host}" if host else ""),
+        hub=hub,
+    )
+    assert await super(Guarded, proxy).get_all_routes() == {}
+    yield proxy, host
+    proxy.api_url, proxy.auth_token = chp.api_url, chp.auth_token
+    for spec in await super(Guarded, proxy).get_all_routes():
+        await super(Guarded, proxy).delete_route(spec)
 
 
 ROUTES = ["/has%20space/foo/", "/missing-trailing/slash", "/has/@/", "/has/" + quote("üñîçø∂é"), "/a/b/c/"]
@@ -406,7 +417,7 @@ async def test_a_new_proxy_with_a_new_token_gets_every_route(stock):
 
 
 async def test_a_proxy_that_is_away_is_an_error_and_no_half_is_left(stock):
-    proxy, host = stock
+    proxy, _ = stock
     proxy.api_url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises((OSError, HTTPError)):
         await proxy.get_all_routes()
