@@ -104,7 +104,7 @@ async def fuzz(frames: int, wire: str, seed: int, caplog: pytest.LogCaptureFixtu
         campaign = Campaign(gate_url, twin_url, twin, judge, wire, seed)
         await campaign.run(min(frames, 500))
         await until(lambda: gate.counters["connections_open"] == 0)
-        await until(lambda: not any(one.get_name().startswith("Task") and _of_gate(one) for one in asyncio.all_tasks()))
+        await until(lambda: not any(_of_gate(one) for one in asyncio.all_tasks()))
         gc.collect()
         before = len(asyncio.all_tasks()), open_files(), memory_mb()
         await campaign.run(frames)
