@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 @asynccontextmanager
 async def guarded_hub(extra: str = "", prefix: str = "/", arguments: str = "") -> AsyncIterator[str]:
     """A stock hub with one line of ours at its end; its address."""
-    ports = [free_port() for _ in range(5)]
+    ports = [free_port() for _ in range(6)]
     with folder() as data:
         config = data / "jupyterhub_config.py"
         config.write_text(
@@ -61,7 +61,7 @@ c.Spawner.env_keep = ["PATH", "LANG"]
 c.JupyterHub.cleanup_servers = True
 {extra}
 import mutirao
-mutirao.guard(c, database="sqlite:///{data}/mutirao.sqlite", gate_url="http://127.0.0.1:{ports[3]}", pages_url="http://127.0.0.1:{ports[4]}", {arguments})
+mutirao.guard(c, database="sqlite:///{data}/mutirao.sqlite", gate_url=["http://127.0.0.1:{ports[3]}", "http://127.0.0.1:{ports[5]}"], pages_url="http://127.0.0.1:{ports[4]}", {arguments})
 """
         )
         env = os.environ | {"PYTHONPATH": os.environ.get("MUTIRAO_APP", str(ROOT / "src"))}
