@@ -124,6 +124,8 @@ async def test_twenty_flooding_kernels_and_clients_that_never_read_cost_little(w
         await hang_up(stuck)
     await until(lambda: worker.now_mb < 300)
     await until(lambda: worker.open_files < 20)
+    twin.flood = b""
+    await until(lambda: all(ws._req is None or ws._req.transport is None for ws in twin.sockets))
 
 
 async def test_clients_that_begin_large_messages_and_stop_cost_little(worker, server):
