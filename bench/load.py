@@ -251,7 +251,7 @@ def main() -> None:
     def said(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    extra = f'[gate]\nworkers = {options.workers}\n[login]\nkind = "demo"\noperators = ["op"]\n'
+    extra = f'start_timeout_s = 600\n[gate]\nworkers = {options.workers}\n[login]\nkind = "demo"\noperators = ["op"]\n'
     with running("10.141.0.0/16", extra) as service:
         found = asyncio.run(measure(service, options, said))
     result = {"bench": "load", "members": options.members, "seconds": options.seconds, "cores": os.cpu_count()}

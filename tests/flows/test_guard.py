@@ -59,7 +59,7 @@ async def guarded_hub(
     extra: str = "", prefix: str = "/", arguments: str = "", *, major: int = 6, host: str = "127.0.0.1"
 ) -> AsyncIterator[str]:
     """A stock hub with one line of ours at its end; its address. `PORT` in `extra` is where it listens."""
-    ports = [free_port() for _ in range(5)]
+    ports = [free_port() for _ in range(6)]
     flavour = Flavour.of(major)
     extra = extra.replace("PORT", str(ports[0]))
     with folder() as data:
@@ -87,7 +87,7 @@ c.Spawner.env_keep = ["PATH", "LANG"]
 c.JupyterHub.cleanup_servers = True
 {extra}
 import mutirao
-mutirao.guard(c, database="sqlite:///{data}/mutirao.sqlite", gate_url="http://127.0.0.1:{ports[3]}", pages_url="http://127.0.0.1:{ports[4]}", {arguments})
+mutirao.guard(c, database="sqlite:///{data}/mutirao.sqlite", gate_url=["http://127.0.0.1:{ports[3]}", "http://127.0.0.1:{ports[5]}"], pages_url="http://127.0.0.1:{ports[4]}", {arguments})
 """
         )
         app = os.environ.get("MUTIRAO_APP", str(ROOT / "src"))

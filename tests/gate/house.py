@@ -107,14 +107,14 @@ class Chp:
 
 
 @contextmanager
-def running_chp(*options: str):
+def running_chp(*options: str, token: str = "chp-token"):
     port, api_port = free_port(), free_port()
     command = [*find_chp(), "--ip", "127.0.0.1", "--port", str(port), "--api-ip", "127.0.0.1"]
     command += ["--api-port", str(api_port), "--log-level", "error", *options]
-    with running(command, {"CONFIGPROXY_AUTH_TOKEN": "chp-token"}):
+    with running(command, {"CONFIGPROXY_AUTH_TOKEN": token}):
         wait_for_http(f"http://127.0.0.1:{port}/_chp_healthz")
         wait_for_http(f"http://127.0.0.1:{api_port}/api/routes")
-        yield Chp(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}", "chp-token")
+        yield Chp(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{api_port}", token)
 
 
 @contextmanager

@@ -76,13 +76,18 @@ async def test_a_body_without_readable_source_is_refused_with_a_notice(street, t
     assert got == status
     assert says in answer["message"]
     assert "Not run" in answer["notice"]
-    assert twin.requests == []
+    assert [request.method for request in twin.requests] == ["GET"], "only the question whether this person may"
     assert street.judge.saw == []
 
 
 async def test_a_compressed_body_is_refused(street, twin):
     assert (await post(street, b"\x1f\x8b", headers={**AUTH, "Content-Encoding": "gzip"}))[0] == 400
-    assert twin.requests == []
+    assert [request.method for request in twin.requests] == ["GET"]
+
+
+async def test_the_body_of_a_stranger_is_not_read(street, twin):
+    status, _, headers = await post(street, b"x" * 100_001, headers={})
+    assert (status, headers["X-From"]) == (403, "the server")
 
 
 async def test_a_stranger_gets_the_servers_refusal_and_no_case_for_the_member(street, twin):

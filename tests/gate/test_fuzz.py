@@ -75,7 +75,7 @@ class Campaign:
         for one in self.twin.frames:
             self.seen["passed"] += 1
             for code in would_run(one, self.wire):
-                self.seen["code"] += 1
+                self.seen["code"] += not code.startswith("sentinel")
                 assert code in seen, f"passed uninspected: {one!r}"
                 assert "please stop" not in code, f"refused, and yet passed: {one!r}"
         self.twin.frames.clear()
@@ -104,7 +104,7 @@ async def fuzz(frames: int, wire: str, seed: int, caplog: pytest.LogCaptureFixtu
         campaign = Campaign(gate_url, twin_url, twin, judge, wire, seed)
         await campaign.run(min(frames, 500))
         await until(lambda: gate.counters["connections_open"] == 0)
-        await until(lambda: not any(one.get_name().startswith("Task") and _of_gate(one) for one in asyncio.all_tasks()))
+        await until(lambda: not any(_of_gate(one) for one in asyncio.all_tasks()))
         gc.collect()
         before = len(asyncio.all_tasks()), open_files(), memory_mb()
         await campaign.run(frames)
@@ -128,7 +128,7 @@ async def test_5000_fuzzed_frames_neither_crash_nor_leak_nor_pass_uninspected(wi
     seen = await fuzz(2500, wire, seed, caplog)
     print(dict(seen))
     # A campaign whose frames all bounce off would prove nothing.
-    assert seen["code"] > 200
+    assert seen["code"] > 100
     assert seen["passed"] > 250
     assert seen["connections"] > 20
 
@@ -138,4 +138,4 @@ async def test_5000_fuzzed_frames_neither_crash_nor_leak_nor_pass_uninspected(wi
 async def test_100000_fuzzed_frames_neither_crash_nor_leak_nor_pass_uninspected(wire, seed, caplog):
     seen = await fuzz(10_000, wire, seed, caplog)
     print(dict(seen))
-    assert seen["code"] > 800
+    assert seen["code"] > 400

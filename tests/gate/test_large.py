@@ -13,9 +13,11 @@ import pytest_asyncio
 from aiohttp import WSMsgType, web
 from jupyter_server.services.kernels.connection import base as jupyter_wire
 
+from mutirao.gate.app import Gate, make_runner
+from mutirao.gate.hold import Hold
 from mutirao.gate.route import claims, route_for
 from tests.gate.conftest import serving
-from tests.gate.house import SECRET, TOKEN, V1, Tab, request_of, until
+from tests.gate.house import SECRET, TOKEN, V1, MarkerJudge, OneActor, Tab, request_of, until
 from tests.gate.twin import TwinServer
 from tests.gate.worker import Worker, running_worker
 
@@ -34,11 +36,13 @@ async def server() -> AsyncIterator[tuple[TwinServer, str]]:
     twin = TwinServer()
     async with serving(web.AppRunner(twin.app(), access_log=None, shutdown_timeout=0.2)) as url:
         yield twin, url
+    for _ in range(3):
+        await asyncio.sleep(0)  # what was closed just now leaves the loop before the loop ends
 
 
-def channels(worker: Worker, target: str, user: str = "ana", kernel: str = "k") -> str:
+def channels(gate_url: str, target: str, user: str = "ana", kernel: str = "k") -> str:
     signed = claims(route_for(f"/user/{user}/", target, user, ""), SECRET)
-    return f"{worker.url}/r/{signed}/user/{user}/api/kernels/{kernel}/channels"
+    return f"{gate_url}/r/{signed}/user/{user}/api/kernels/{kernel}/channels"
 
 
 async def hang_up(sockets: list[aiohttp.ClientWebSocketResponse]) -> None:
@@ -65,7 +69,7 @@ async def test_100_mb_pass_both_ways_in_both_formats(worker, server, wire):
     async with (
         aiohttp.ClientSession() as http,
         http.ws_connect(
-            channels(worker, target), headers=AUTH, protocols=(wire,) if wire else (), max_msg_size=0
+            channels(worker.url, target), headers=AUTH, protocols=(wire,) if wire else (), max_msg_size=0
         ) as ws,
     ):
         await ws.send_bytes(sent)
@@ -87,7 +91,7 @@ async def test_100_mb_pass_both_ways_in_both_formats(worker, server, wire):
 async def test_a_json_text_of_100_mb_passes_and_is_read_elsewhere(worker, server):
     twin, target = server
     message = request_of("comm_msg", {"comm_id": "1", "data": "y" * LARGE})
-    async with aiohttp.ClientSession() as http, http.ws_connect(channels(worker, target), headers=AUTH) as ws:
+    async with aiohttp.ClientSession() as http, http.ws_connect(channels(worker.url, target), headers=AUTH) as ws:
         await Tab(ws).send(message)
         await until(lambda: twin.frames)
     assert len(twin.frames[0]) > LARGE
@@ -102,7 +106,7 @@ async def test_twenty_flooding_kernels_and_clients_that_never_read_cost_little(w
         http = await stack.enter_async_context(aiohttp.ClientSession(read_bufsize=1 << 16))
         stuck = [
             await http.ws_connect(
-                channels(worker, target, f"m{number % 5}", f"k{number}"), headers=AUTH, max_msg_size=0
+                channels(worker.url, target, f"m{number % 5}", f"k{number}"), headers=AUTH, max_msg_size=0
             )
             for number in range(20)
         ]
@@ -120,6 +124,8 @@ async def test_twenty_flooding_kernels_and_clients_that_never_read_cost_little(w
         await hang_up(stuck)
     await until(lambda: worker.now_mb < 300)
     await until(lambda: worker.open_files < 20)
+    twin.flood = b""
+    await until(lambda: all(ws._req is None or ws._req.transport is None for ws in twin.sockets))
 
 
 async def test_clients_that_begin_large_messages_and_stop_cost_little(worker, server):
@@ -130,10 +136,10 @@ async def test_clients_that_begin_large_messages_and_stop_cost_little(worker, se
     head = bytes([0x82, 0x80 | 127]) + LARGE.to_bytes(8, "big") + b"\0\0\0\0"
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
-        idle = await stack.enter_async_context(http.ws_connect(channels(worker, target, "bia", "kb"), headers=AUTH))
+        idle = await stack.enter_async_context(http.ws_connect(channels(worker.url, target, "bia", "kb"), headers=AUTH))
         writing, begun = [], []
         for number in range(40):
-            url = channels(worker, target, f"m{number % 8}", f"k{number}")
+            url = channels(worker.url, target, f"m{number % 8}", f"k{number}")
             ws = await stack.enter_async_context(http.ws_connect(url, headers=AUTH))
             begun.append(ws)
             transport = ws._writer.transport
@@ -166,7 +172,7 @@ async def test_small_messages_of_the_other_pump_never_fall_between_pieces(worker
     twin.subprotocols = ()
     async with (
         aiohttp.ClientSession() as http,
-        http.ws_connect(channels(worker, target), headers=AUTH, max_msg_size=0) as ws,
+        http.ws_connect(channels(worker.url, target), headers=AUTH, max_msg_size=0) as ws,
     ):
         await until(lambda: twin.sockets)
         large = b"\1" * 20_000_000
@@ -191,3 +197,34 @@ async def test_small_messages_of_the_other_pump_never_fall_between_pieces(worker
                 received.json()
                 found["text"] += 1
         await sending
+
+
+async def test_one_that_stands_still_while_others_wait_is_cut_off(server):
+    """There is room for two of the largest; who has some and sends nothing makes way for who waits."""
+    twin, target = server
+    twin.subprotocols = ()
+    gate = Gate(SECRET, MarkerJudge(), OneActor(), max_message_bytes=2_000_000, hold=Hold(0, patience_s=0.1))
+    size = 1_900_000
+    head = bytes([0x82, 0x80 | 127]) + size.to_bytes(8, "big") + b"\0\0\0\0"
+    body = binary("", (b"\0" * (size - len(binary("", (b"",)))),))
+    async with serving(make_runner(gate)) as gate_url, AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        sockets = []
+        for member in "abc":
+            url = channels(gate_url, target, member, "k")
+            sockets.append(await stack.enter_async_context(http.ws_connect(url, headers=AUTH)))
+            sockets[-1]._writer.transport.write(head + body[:1000])
+            await until(lambda: gate.hold.used_bytes == size * min(len(sockets), 2))
+        await until(lambda: gate.hold.waiting)
+        reading = [asyncio.create_task(ws.receive()) for ws in sockets[:2]]
+        done, still = await asyncio.wait(reading, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        assert [task.result().data for task in done] == [1013]
+        await until(lambda: not gate.hold.waiting)
+        sockets[2]._writer.transport.write(body[1000:])
+        await until(lambda: twin.frames)
+        assert twin.frames == [body]
+        for task in still:
+            task.cancel()
+        await asyncio.gather(*still, return_exceptions=True)
+        await hang_up([ws for ws in sockets if not ws.closed])
+    assert gate.hold.used_bytes == 0

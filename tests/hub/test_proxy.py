@@ -1,19 +1,22 @@
 """The guarded proxy: in memory for the order of things, and as a real configurable-http-proxy for names and hosts."""
 
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from jupyterhub.proxy import Proxy
+from tornado.httpclient import HTTPError
 
 from mutirao.errors import ConfigError
 from mutirao.gate.route import RouteError, locate, twin_spec
 from mutirao.gate.shard import worker_of
 from mutirao.hub.proxy import Guarded, GuardedProxy
 from tests.gate.conftest import serving
-from tests.gate.house import SECRET, running_chp
+from tests.gate.house import SECRET, Chp, free_port, running_chp
 
 GATE = "http://127.0.0.1:9"
 SERVER = {"user": "ana", "server_name": ""}
@@ -294,3 +297,135 @@ async def test_kernels_lead_to_the_gate_and_all_else_to_the_server_whatever_the_
 
 def test_a_twins_routespec_is_its_servers_with_the_kernels_behind():
     assert twin_spec(SPEC) == TWIN
+
+
+# The checks of JupyterHub's own proxy tests, for our class over a real configurable-http-proxy.
+
+
+@pytest.fixture(scope="module", params=["", "hub.example"], ids=["paths", "subdomains"])
+def street(request: pytest.FixtureRequest) -> Iterator[tuple[Chp, str]]:
+    """A stock proxy, and the host that its routes begin with."""
+    host = request.param
+    with running_chp(*(("--host-routing",) if host else ())) as chp:
+        yield chp, host
+
+
+@pytest_asyncio.fixture
+async def stock(street: tuple[Chp, str]) -> AsyncIterator[tuple[GuardedProxy, str]]:
+    """Our class over the stock proxy, which is empty before and after."""
+    chp, host = street
+    hub = SimpleNamespace(routespec=f"{host}/hub/", host="http://127.0.0.1:8081")
+    proxy = GuardedProxy(
+        api_url=chp.api_url,
+        auth_token=chp.auth_token,
+        should_start=False,
+        gate_url=GATE,
+        gate_secret=SECRET,
+        host_routing=bool(host),
+        app=SimpleNamespace(hub=hub, subdomain_host=f"http://{host}" if host else ""),
+        hub=hub,
+    )
+    assert await super(Guarded, proxy).get_all_routes() == {}
+    yield proxy, host
+    proxy.api_url, proxy.auth_token = chp.api_url, chp.auth_token
+    for spec in await super(Guarded, proxy).get_all_routes():
+        await super(Guarded, proxy).delete_route(spec)
+
+
+ROUTES = ["/has%20space/foo/", "/missing-trailing/slash", "/has/@/", "/has/" + quote("üñîçø∂é"), "/a/b/c/"]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_route_is_added_found_and_deleted_with_or_without_its_slash(stock, route):
+    proxy, host = stock
+    spec = f"{host}{route}"
+    await proxy.add_route(spec, "https://localhost:1234", {})
+    whole = spec.rstrip("/") + "/"
+    assert whole in await proxy.get_all_routes()
+    found = await proxy.get_route(spec)
+    assert (found["target"], found["routespec"]) == ("https://localhost:1234", whole)
+    await proxy.delete_route(spec)
+    assert await proxy.get_route(spec) is None
+    assert await proxy.get_all_routes() == {}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_members_route_is_added_found_and_deleted_with_its_twin(stock, route):
+    proxy, host = stock
+    spec = f"{host}{route}"
+    await proxy.add_route(spec, TARGET, SERVER)
+    assert len(await super(Guarded, proxy).get_all_routes()) == 2
+    assert (await proxy.get_route(spec))["target"] == TARGET
+    await proxy.delete_route(spec)
+    assert await super(Guarded, proxy).get_all_routes() == {}
+
+
+async def test_a_host_where_there_is_none_and_none_where_there_should_be_one_are_refused(stock):
+    proxy, host = stock
+    wrong = "/user/ana/" if host else "other.host/user/ana/"
+    for call in (proxy.add_route(wrong, TARGET, SERVER), proxy.get_route(wrong), proxy.delete_route(wrong)):
+        with pytest.raises(ValueError, match="host"):
+            await call
+    assert await super(Guarded, proxy).get_all_routes() == {}
+
+
+async def test_extra_routes_are_kept_and_have_no_twin(stock):
+    proxy, host = stock
+    proxy.extra_routes = {f"{host}/docs/": "http://127.0.0.1:9999/test"}
+    await proxy.check_routes({}, {})
+    routes = await super(Guarded, proxy).get_all_routes()
+    assert routes[f"{host}/docs/"]["data"]["extra"] is True
+    assert set(routes) == {f"{host}/hub/", f"{host}/docs/"}
+
+
+@pytest.mark.parametrize("name", ["zoe", "50fia", "秀樹", "~TestJH", "has@"])
+async def test_routes_that_were_lost_come_back_with_the_next_check_and_unwanted_ones_go(stock, name):
+    proxy, host = stock
+    spec = f"{host}/user/{escaped(name)}/"
+    wanted = users(spawner(spec))
+    await proxy.check_routes(wanted, {})
+    before = set(await proxy.get_all_routes())
+    assert spec in before
+    for lost in (spec, twin_spec(spec)):
+        await super(Guarded, proxy).delete_route(lost)
+        assert spec not in await proxy.get_all_routes()
+        await proxy.check_routes(wanted, {})
+        assert set(await proxy.get_all_routes()) == before
+    await proxy.check_routes({}, {})
+    assert set(await super(Guarded, proxy).get_all_routes()) == {f"{host}/hub/"}
+
+
+async def test_a_named_server_may_lie_below_the_default_one_and_go_alone(stock):
+    proxy, host = stock
+    first, second = f"{host}/user/ana/", f"{host}/user/ana/gpu/"
+    wanted = users(spawner(first), spawner(second, "http://127.0.0.1:4001"))
+    await proxy.check_routes(wanted, {})
+    assert {first, second} < set(await proxy.get_all_routes())
+    await proxy.check_routes(users(spawner(first)), {})
+    assert second not in await proxy.get_all_routes()
+    assert (await proxy.get_route(first))["target"] == TARGET
+
+
+async def test_a_new_proxy_with_a_new_token_gets_every_route(stock):
+    proxy, host = stock
+    await proxy.check_routes(users(spawner(f"{host}{SPEC}")), {})
+    with running_chp(*(("--host-routing",) if host else ()), token="different!") as other:
+        proxy.api_url, proxy.auth_token = other.api_url, other.auth_token
+        assert await proxy.get_all_routes() == {}
+        await proxy.check_routes(users(spawner(f"{host}{SPEC}")), {})
+        assert set(await proxy.get_all_routes()) == {f"{host}/hub/", f"{host}{SPEC}"}
+
+
+async def test_a_proxy_that_is_away_is_an_error_and_no_half_is_left(stock):
+    proxy, _ = stock
+    proxy.api_url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises((OSError, HTTPError)):
+        await proxy.get_all_routes()
+
+
+async def test_the_last_activity_of_both_routes_is_told(stock):
+    proxy, host = stock
+    await proxy.add_route(f"{host}{SPEC}", TARGET, SERVER)
+    data = (await proxy.get_route(f"{host}{SPEC}"))["data"]
+    assert data["last_activity"].endswith("Z")
+    assert (data["user"], data["server_name"]) == ("ana", "")

@@ -40,7 +40,8 @@ from mutirao.language import LANGUAGE_COOKIE, preferred
 log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 100_000_000
-MAX_BODY_BYTES = 10_000_000
+MAX_BODY_BYTES = 2_000_000
+"""The longest cell that can be judged, each character escaped, and some more."""
 JUDGE_TIMEOUT_S = 5.0
 BUDGET_S = 20.0
 ANNOUNCE_S = 2.0

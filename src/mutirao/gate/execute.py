@@ -58,6 +58,12 @@ class Executions:
     async def handle(self, request: web.Request, place: Place) -> web.StreamResponse:
         """The server's answer, or 403 with the notice; 400 or 413 where the body can't be judged."""
         language = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
+        if _from_elsewhere(request):
+            return web.json_response({"message": "A page of another site may not run cells with a cookie."}, status=403)
+        # Before the body: strangers must not fill our memory with what they send.
+        refusal = await self._probe(request, place)
+        if refusal is not None:
+            return refusal
         body = await self._read(request)
         if body is None:
             return _refused(413, Refusal.TOO_LARGE.notice, language)
@@ -71,11 +77,6 @@ class Executions:
         code = asked.get(key) if isinstance(asked, dict) else None
         if not isinstance(code, str):
             return _refused(400, Refusal.NO_SOURCE.notice, language, f"The body has no text under {key!r}.")
-        if _from_elsewhere(request):
-            return web.json_response({"message": "A page of another site may not run cells with a cookie."}, status=403)
-        refusal = await self._probe(request, place)
-        if refusal is not None:
-            return refusal
         actor = await self._actors.resolve(request.headers, query_token(place.query), place.route)
         cell = Cell(code, actor, place.route.user, place.route.server, place.kernel, via)
         verdict = await weigh(self._judge, [cell] if code.strip() else [], self._judge_timeout_s)

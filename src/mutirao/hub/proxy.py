@@ -43,6 +43,7 @@ class Guarded(Proxy):  # type: ignore[misc]
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
         """Add a route; for a member's server, its twin first."""
+        routespec = self.validate_routespec(routespec)
         if _is_server(data):
             twin = self._twin_target(routespec, target, data)
             await super().add_route(twin_spec(routespec), twin, {_TWIN_OF: routespec})
@@ -50,6 +51,7 @@ class Guarded(Proxy):  # type: ignore[misc]
 
     async def delete_route(self, routespec: str) -> None:
         """Delete a route, then its twin where there is one."""
+        routespec = self.validate_routespec(routespec)
         has_twin = twin_spec(routespec) in await super().get_all_routes()
         await super().delete_route(routespec)
         if has_twin:
