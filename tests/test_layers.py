@@ -82,7 +82,7 @@ def test_imports_point_down(path: Path) -> None:
         allowed_side |= {
             ("operate", target) for target in ("instance", "upkeep", "backup", "restore", "upgrade", "unit")
         }
-        allowed_side |= {("backup", "instance"), ("instance", "supervisor"), ("restore", "supervisor")}
+        allowed_side |= {("backup", "instance")}
         allowed_side |= {
             (copy, near) for copy in ("restore", "upgrade") for near in ("backup", "instance", "hub_tables")
         }

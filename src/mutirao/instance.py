@@ -15,7 +15,6 @@ from mutirao import config
 from mutirao.errors import ConfigError
 from mutirao.store import audit
 from mutirao.store.store import Store
-from mutirao.supervisor import service_uid
 
 
 def actor() -> str:
@@ -27,18 +26,21 @@ def actor() -> str:
 
 
 @contextlib.contextmanager
-def as_user(uid: int) -> Iterator[None]:
-    """Be another user for a while where this is root, so that the files of a database stay theirs."""
-    if os.geteuid() != 0 or uid == 0:
+def as_owner(folder: Path) -> Iterator[None]:
+    """Be the owner of a folder for a while where this is root, so that files made in it are theirs; and with its mode."""
+    found = folder.stat() if folder.exists() else None
+    if found is None or os.geteuid() != 0 or found.st_uid == 0:
         yield
         return
     groups = os.getgroups()
     os.setgroups([])
-    os.setegid(uid)
-    os.seteuid(uid)
+    os.setegid(found.st_gid)
+    os.seteuid(found.st_uid)
+    before = os.umask(~found.st_mode & 0o777)
     try:
         yield
     finally:
+        os.umask(before)
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
@@ -46,8 +48,8 @@ def as_user(uid: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_store(settings: config.Settings, patience_s: float = 60) -> Iterator[Store]:
-    """The store of this instance, as the service's own user."""
-    with as_user(service_uid(settings)):
+    """The store of this instance, opened as the user whose files it is."""
+    with as_owner(settings.service.data / "store"):
         store = Store(settings.store_url, patience_s)
         try:
             yield store

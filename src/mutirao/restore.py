@@ -21,10 +21,9 @@ from mutirao.backup import CONFIG, FILE, FOLDER, FORMAT, HUB, IMAGE, STORE, TREE
 from mutirao.backup import tar as system_tar
 from mutirao.config import Settings
 from mutirao.hub_tables import make_hub_tables
-from mutirao.instance import as_user, open_store, stopped
+from mutirao.instance import as_owner, open_store, stopped
 from mutirao.store import audit, copy
 from mutirao.store.store import MIGRATION_PATIENCE_S, Store
-from mutirao.supervisor import service_uid
 
 _CHUNK = 1 << 20
 
@@ -205,13 +204,8 @@ def _copy(content: IO[bytes], file: IO[bytes], length: int) -> None:
 
 
 def _put_databases(settings: Settings, spool: Path, items: list[Item]) -> None:
-    uid = service_uid(settings)
-    folder = settings.service.data / "store"
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o700)
-    os.chown(folder, uid, uid)
+    (settings.service.data / "store").mkdir(exist_ok=True, mode=0o700)
     member = next(item.member for item in items if item.kind == STORE)
-    os.umask(0o077)
     (spool / member).chmod(0o644)
     with (spool / member).open(encoding="ascii") as file, open_store(settings, MIGRATION_PATIENCE_S) as store:
         revision = copy.revision_of(file)
@@ -227,7 +221,7 @@ def _put_databases(settings: Settings, spool: Path, items: list[Item]) -> None:
     folder.mkdir(exist_ok=True)
     owner = folder.stat().st_uid
     make_hub_tables(settings, owner)
-    with (spool / hub).open(encoding="ascii") as file, as_user(owner):
+    with (spool / hub).open(encoding="ascii") as file, as_owner(folder):
         tables = Store(settings.hub_database_url, MIGRATION_PATIENCE_S)
         with contextlib.closing(tables), tables.engine.execution_options(write=True).begin() as connection:
             copy.load(connection, file)

@@ -62,7 +62,7 @@ class Supervisor:
             self._migrate()
             place = self._place()
             sandboxes = open_sandboxes(place)
-            upkeep = Upkeep(self.settings, self.uid, self._environment())
+            upkeep = Upkeep(self.settings, self._environment())
             upkeep.prepare()
             chores: list[asyncio.Task[None]] = []
             loop = asyncio.get_running_loop()

@@ -58,12 +58,11 @@ def key_file(data: Path) -> Path:
 
 
 class Upkeep:
-    """The chores of one instance; those on the store run as `uid`, whose files they are."""
+    """The chores of one instance; those on the store run as the owner of its folder."""
 
-    def __init__(self, settings: Settings, uid: int | None, environment: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self.settings = settings
         self.data = settings.service.data
-        self.uid = uid
         self.environment = dict(environment) | {"MUTIRAO_DATABASE": settings.store_url}
 
     def prepare(self) -> None:
@@ -138,6 +137,8 @@ class Upkeep:
                 log.error("personal data can't expire: %s", error)
 
     async def _chore(self, *arguments: str) -> dict[str, Any]:
+        owner = (self.data / "store").stat()
+        stepped_down = os.geteuid() == 0 and owner.st_uid != 0
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -149,9 +150,10 @@ class Upkeep:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            user=self.uid,
-            group=self.uid,
-            extra_groups=None if self.uid is None else [],
+            user=owner.st_uid if stepped_down else None,
+            group=owner.st_gid if stepped_down else None,
+            extra_groups=[] if stepped_down else None,
+            umask=~owner.st_mode & 0o777,
         )
         try:
             out, err = await asyncio.wait_for(process.communicate(), CHORE_TIMEOUT_S)

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -65,7 +65,13 @@ class Store:
             immediate = connection.get_execution_options().get("write", False)
             connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
+        def returned(connection: Any, _record: object) -> None:
+            # A commit that a deferred key refuses leaves SQLite's transaction open, and SQLAlchemy takes it for over.
+            if connection is not None and connection.in_transaction:
+                connection.rollback()
+
         event.listen(self.engine, "connect", connected)
+        event.listen(self.engine, "checkin", returned)
         event.listen(self.engine, "begin", begin)
 
     def migrate(self, revision: str = "head") -> None:
@@ -77,7 +83,7 @@ class Store:
         with (
             self.explained(),
             self.engine.connect().execution_options(write=True) as connection,
-            connection.begin(),
+            self._without_foreign_keys(connection),
         ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(7168473)"))
@@ -90,6 +96,21 @@ class Store:
                     f"The database {self.place} has the shape {found}, which this Mutirão does not know: "
                     "a newer one wrote it. Update Mutirão, or restore the backup from before."
                 ) from error
+            connection.commit()
+
+    @contextmanager
+    def _without_foreign_keys(self, connection: Connection) -> Iterator[None]:
+        """SQLite alone: it changes a table by rebuilding it, which its checks of keys would take for a loss."""
+        if not self.is_sqlite:
+            yield
+            return
+        raw: Any = connection.connection.driver_connection
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            yield
+        finally:
+            connection.rollback()
+            raw.execute("PRAGMA foreign_keys=ON")
 
     def revision(self) -> str | None:
         """The shape that the tables have now, None for an empty database."""
