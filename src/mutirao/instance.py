@@ -27,7 +27,7 @@ def actor() -> str:
 
 @contextlib.contextmanager
 def as_owner(folder: Path) -> Iterator[None]:
-    """Be the owner of a folder for a while where this is root: files made in it are theirs, with a mode like its own."""
+    """Be the owner of a folder for a while, where this is root: files made in it are theirs, with a mode like its."""
     found = folder.stat() if folder.exists() else None
     if found is None or os.geteuid() != 0 or found.st_uid == 0:
         yield
