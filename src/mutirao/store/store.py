@@ -1,5 +1,6 @@
 """The database: opened, migrated, and every write in one serial transaction."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from mutirao.store import postgres
 
 PATIENCE_S = 10.0
 MIGRATION_PATIENCE_S = 600.0
+_MIGRATING = threading.Lock()
+"""Alembic keeps its context in globals: two threads would use each other's connection."""
 
 
 class Store:
@@ -81,6 +84,7 @@ class Store:
         """
         config = _alembic()
         with (
+            _MIGRATING,
             self.explained(),
             self.engine.connect().execution_options(write=True) as connection,
             self._without_foreign_keys(connection),
