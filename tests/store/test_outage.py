@@ -76,6 +76,13 @@ def told(store: Store) -> int:
     return decisions
 
 
+async def done_with(*stores: Store) -> None:
+    """Close the stores once no thread is left that was given up on and still holds a connection."""
+    await asyncio.get_running_loop().shutdown_default_executor()
+    for store in stores:
+        store.close()
+
+
 async def test_a_server_that_is_killed_and_comes_back_is_found_again(own_server: postgres.Server) -> None:
     store = adopted(own_server.url("postgres"))
     judge = desk(store)
@@ -87,7 +94,7 @@ async def test_a_server_that_is_killed_and_comes_back_is_found_again(own_server:
 
     assert await run(judge) == Action.STOP
     assert told(store) == 2
-    store.close()
+    await done_with(store)
 
 
 async def test_a_server_that_hangs_stops_nobody_for_longer_than_the_patience(own_server: postgres.Server) -> None:
@@ -100,7 +107,7 @@ async def test_a_server_that_hangs_stops_nobody_for_longer_than_the_patience(own
 
     assert await run(judge) == Action.STOP
     assert told(store) == 2
-    store.close()
+    await done_with(store)
 
 
 def test_a_server_that_hangs_from_the_start_is_given_up(own_server: postgres.Server) -> None:
@@ -121,7 +128,7 @@ async def test_a_restart_between_two_cells_is_not_noticed(own_server: postgres.S
 
     assert await run(judge) == Action.STOP
     assert told(store) == 2
-    store.close()
+    await done_with(store)
 
 
 async def test_a_lock_that_stays_refuses_and_one_that_goes_is_waited_for(empty_url: str) -> None:
@@ -147,7 +154,7 @@ async def test_a_lock_that_stays_refuses_and_one_that_goes_is_waited_for(empty_u
 
     assert await run(judge) == Action.STOP
     assert told(store) == 1
-    store.close()
+    await done_with(store)
     other.close()
 
 
@@ -185,7 +192,7 @@ async def test_a_full_disk_refuses_and_room_heals(small_disk: Path) -> None:
 
     assert await run(judge, "after") == Action.STOP
     assert told(store) == before + 1
-    store.close()
+    await done_with(store)
 
 
 async def test_pages_answer_503_while_the_database_is_away(own_server: postgres.Server) -> None:
