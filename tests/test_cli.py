@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from mutirao import cli, config
+from mutirao.accounts import accounts
+from mutirao.instance import open_store
+from mutirao.store import audit, heads
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = [
@@ -44,6 +47,14 @@ COMMANDS = [
     ("exemption", "list"),
     ("exemption", "grant"),
     ("exemption", "refuse"),
+    ("audit", "heads"),
+    ("audit", "key"),
+    ("forget",),
+    ("backup",),
+    ("restore",),
+    ("upgrade",),
+    ("install",),
+    ("uninstall",),
     ("invite",),
     ("scan",),
 ]
@@ -190,6 +201,16 @@ def test_a_wrong_configuration_is_one_clear_message(tmp_path: Path, content: str
         (("policy", "adopt", "99", "--now", "--by", "us", "--reason", "why"), ("database",)),
         (("policy", "list"), ("database",)),
         (("audit", "verify"), ("database",)),
+        (("audit", "heads"), ("heads.jsonl", "No such file")),
+        (("audit", "key"), ("key.pub", "first start")),
+        (("audit", "verify", "--heads", "/nonexistent/heads"), ("no key",)),
+        (("audit", "verify", "--heads", "/dev/null", "--key", "x"), ("no public key", "mutirao audit key")),
+        (("forget", "ana"), ("database",)),
+        (("backup", "b.tar.gz"), ("no data folder",)),
+        (("upgrade",), ("no data folder",)),
+        (("restore", "/nonexistent/b.tar.gz"), ("/nonexistent/b.tar.gz",)),
+        (("restore", "/etc/hostname"), ("damaged or no backup",)),
+        (("install", "--prefix", "/proc/nonexistent"), ("/proc/nonexistent", "can't be written")),
         (("invite", "--days", "0"), ("0 days",)),
         (("invite", "--days", "99999999"), ("99999999 days",)),
     ],
@@ -224,6 +245,112 @@ def test_an_invite_is_a_link_that_the_hubs_own_user_can_read() -> None:
         (written,) = (data / "hub" / "invites").glob("*.invite")
         assert os.geteuid() != 0 or written.stat().st_uid == 1_999_998
         assert written.stat().st_mode & 0o077 == 0
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Path:
+    """A data folder whose store stands, as after a first start."""
+    data = tmp_path / "data"
+    (data / "store").mkdir(parents=True)
+    for folder in (*list(data.parents)[:4], data, data / "store"):
+        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o755)
+    settings = config.Settings.model_validate({"service": {"data": data}})
+    if os.geteuid() == 0:
+        os.chown(data / "store", accounts(settings).gate.uid, -1)
+    with open_store(settings) as store:
+        store.migrate()
+    return data
+
+
+def acts(data: Path) -> list[tuple[str, str]]:
+    """Acts and who did them."""
+    with open_store(config.Settings.model_validate({"service": {"data": data}})) as store, store.read() as session:
+        assert audit.verify(audit.entries(session)) is None
+        return [(entry.act, entry.actor) for entry in audit.entries(session)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the store belongs to the service's own user")
+def test_what_administrators_do_stands_in_the_audit(started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "olga")
+    data = ("--data", str(started))
+    for arguments in (
+        ("invite",),
+        ("policy", "adopt", "2", "--now", "--by", "the board", "--reason", "why"),
+        ("backup", str(started.parent / "b.tar.gz")),
+        ("forget", "nobody"),
+    ):
+        assert run(*arguments, *data).returncode == 0, arguments
+
+    assert acts(started) == [
+        ("invite.issue", "cli:olga"),
+        ("policy.adopt", "the board"),
+        ("service.backup", "cli:olga"),
+    ]
+    assert run("audit", "verify", *data).stdout == "3 entries, all in order.\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the store belongs to the service's own user")
+def test_a_database_s_files_stay_the_service_s(started: Path) -> None:
+    uid = (started / "store").stat().st_uid
+    for arguments in (("invite",), ("audit", "verify"), ("policy", "list")):
+        run(*arguments, "--data", str(started))
+
+    assert {path.stat().st_uid for path in (started / "store").iterdir()} == {uid}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the store belongs to the service's own user")
+def test_verify_uses_heads_and_key_and_finds_a_tail_that_is_gone(started: Path) -> None:
+    data = ("--data", str(started))
+    for _ in range(2):
+        run("invite", *data)
+    key = heads.Key.make(started / "mine")
+    settings = config.Settings.model_validate({"service": {"data": started}})
+    with open_store(settings) as store, store.read() as session:
+        last = list(audit.entries(session))[-1]
+    file = started / "heads.jsonl"
+    heads.append(file, key.sign(last.id, last.hash, last.at))
+    checked = ("audit", "verify", "--heads", str(file), "--key", key.public, *data)
+
+    assert "1 signed heads" in run(*checked).stdout
+    assert run("audit", "heads", "--heads", str(file), *data).stdout.startswith("2\t")
+    with open_store(settings) as store, store.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM audit WHERE id = 2")
+    assert "entry 2 is missing" in refusal(run(*checked))
+
+
+@pytest.mark.parametrize(
+    ("store_table", "words"),
+    [
+        ('url = "mysql://x/y"', ("store.url", "postgresql://")),
+        ('url = { variable = "X" }', ("store.url",)),
+        ('url = "postgresql://a:secret@h/x"\nhub_url = "postgresql://a:secret@h/x"', ("database of its own",)),
+        ('url = { env = "MUTIRAO_NOT_SET" }', ("MUTIRAO_NOT_SET", "not set")),
+    ],
+)
+def test_a_wrong_database_is_said_without_its_password(
+    tmp_path: Path, store_table: str, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "mutirao.toml"
+    file.write_text(f"[store]\n{store_table}\n")
+    said = refusal(run("config", "check", "--config", str(file)))
+
+    assert all(word in said for word in words), said
+    assert "secret" not in said
+
+
+def test_config_show_masks_a_database_s_password(tmp_path: Path) -> None:
+    file = tmp_path / "mutirao.toml"
+    file.write_text(
+        '[store]\nurl = "postgresql://mutirao:do-not-print@db/x"\nhub_url = { env = "HUB_DATABASE" }\n'
+        '[metrics]\ntoken = { env = "SCRAPE" }\n'
+    )
+    shown = run("config", "show", "--config", str(file)).stdout
+
+    assert "do-not-print" not in shown
+    values = tomllib.loads(shown)
+    assert values["store"] == {"url": "postgresql://mutirao:**********@db/x", "hub_url": {"env": "HUB_DATABASE"}}
+    assert values["metrics"] == {"token": {"env": "SCRAPE"}}
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -53,7 +53,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     (tmp_path / "mount").mkdir()
     store = Store(settings.store_url)
     store.migrate()
-    made = Upkeep(settings, None, os.environ | {"PYTHONPATH": str(ROOT)})
+    made = Upkeep(settings, os.environ | {"PYTHONPATH": str(ROOT)})
     made.prepare()
     yield House(data, store, settings, made)
     store.close()
@@ -131,7 +131,7 @@ async def test_personal_data_expires_by_the_chore(house: House) -> None:
 
 async def test_zero_days_keep_for_ever(house: House) -> None:
     settings = house.settings.model_copy(update={"privacy": config.Privacy(keep_days=0)})
-    await Upkeep(settings, None, house.upkeep.environment).sweep()
+    await Upkeep(settings, house.upkeep.environment).sweep()
 
     with house.store.read() as session:
         assert session.scalars(select(Audit)).all() == []

@@ -14,7 +14,7 @@ from typing import Any
 from mutirao import __version__, config, operate, reference
 from mutirao.cli_cases import Commands
 from mutirao.errors import ConfigError, MutiraoError
-from mutirao.instance import acting_as, note, open_store
+from mutirao.instance import as_owner, note, open_store
 from mutirao.operate import settings_of as _settings
 
 
@@ -189,7 +189,7 @@ def invite(options: argparse.Namespace) -> None:
     settings = _settings(options)
     hub = accounts(settings).hub
     own(settings.service.data / "hub", 0o700, hub)
-    with acting_as(hub):
+    with as_owner(settings.service.data / "hub"):
         token = Invites(settings.service.data / "hub" / "invites").issue(
             operator=options.operator, life=timedelta(days=options.days)
         )

@@ -471,7 +471,7 @@ def _explain(entry: Any, path: Path | None) -> str:
     if entry["type"] == "missing":
         return f"{where} is missing in {file}: it has no default."
     message = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    shown = "…" if "secret" in where or where.startswith("store.") else repr(entry["input"])
+    shown = "…" if "secret" in where or where.split(".")[0] == "store" else repr(entry["input"])
     return f"{where} is {shown} in {file}: must be {message.removeprefix('must be ')}."
 
 

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import make_url
 
 from mutirao import config
-from mutirao.accounts import Account, accounts
 from mutirao.errors import ConfigError
 from mutirao.store import audit
 from mutirao.store.store import Store
@@ -27,28 +26,30 @@ def actor() -> str:
 
 
 @contextlib.contextmanager
-def acting_as(account: Account | None) -> Iterator[None]:
-    """Be one of the parts for a while where this is root, so that the files of a database stay theirs."""
-    if os.geteuid() != 0 or account is None:
+def as_owner(folder: Path) -> Iterator[None]:
+    """Be the owner of a folder for a while, where this is root: files made in it are theirs, with a mode like its."""
+    found = folder.stat() if folder.exists() else None
+    if found is None or os.geteuid() != 0 or found.st_uid == 0:
         yield
         return
-    groups, umask = os.getgroups(), os.umask(account.umask)
+    groups = os.getgroups()
     os.setgroups([])
-    os.setegid(account.gid)
-    os.seteuid(account.uid)
+    os.setegid(found.st_gid)
+    os.seteuid(found.st_uid)
+    before = os.umask(~found.st_mode & 0o777)
     try:
         yield
     finally:
+        os.umask(before)
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
-        os.umask(umask)
 
 
 @contextlib.contextmanager
 def open_store(settings: config.Settings, patience_s: float = 60) -> Iterator[Store]:
-    """The store of this instance, as the pages' user, who shares its files with the gate."""
-    with acting_as(accounts(settings).pages):
+    """The store of this instance, opened as the user whose files it is."""
+    with as_owner(settings.service.data / "store"):
         store = Store(settings.store_url, patience_s)
         try:
             yield store

@@ -22,7 +22,7 @@ from mutirao.backup import CONFIG, FILE, FOLDER, FORMAT, HUB, IMAGE, STORE, TREE
 from mutirao.backup import tar as system_tar
 from mutirao.config import Settings
 from mutirao.hub_tables import make_hub_tables
-from mutirao.instance import acting_as, open_store, stopped
+from mutirao.instance import as_owner, open_store, stopped
 from mutirao.store import audit, copy
 from mutirao.store.store import MIGRATION_PATIENCE_S, Store
 
@@ -206,8 +206,7 @@ def _copy(content: IO[bytes], file: IO[bytes], length: int) -> None:
 
 def _put_databases(settings: Settings, spool: Path, items: list[Item]) -> None:
     ours = accounts(settings)
-    folder = settings.service.data / "store"
-    _give(folder, 0o2770, ours.gate)
+    _give(settings.service.data / "store", 0o2770, ours.gate)
     member = next(item.member for item in items if item.kind == STORE)
     (spool / member).chmod(0o644)
     with (spool / member).open(encoding="ascii") as file, open_store(settings, MIGRATION_PATIENCE_S) as store:
@@ -222,8 +221,8 @@ def _put_databases(settings: Settings, spool: Path, items: list[Item]) -> None:
         return
     folder = settings.service.data / "hub"
     _give(folder, 0o700, ours.hub)
-    make_hub_tables(settings, ours.hub.uid if ours.hub else os.geteuid())
-    with (spool / hub).open(encoding="ascii") as file, acting_as(ours.hub):
+    make_hub_tables(settings, folder.stat().st_uid)
+    with (spool / hub).open(encoding="ascii") as file, as_owner(folder):
         tables = Store(settings.hub_database_url, MIGRATION_PATIENCE_S)
         with contextlib.closing(tables), tables.engine.execution_options(write=True).begin() as connection:
             copy.load(connection, file)

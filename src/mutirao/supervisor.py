@@ -68,7 +68,7 @@ class Supervisor:
             place = self._place()
             sandboxes = open_sandboxes(self.settings, place.forwarder_port)
             place = replace(place, broker_socket=str(socket_path(self.settings, sandboxes)))
-            upkeep = Upkeep(self.settings, self.accounts.pages, self._environment())
+            upkeep = Upkeep(self.settings, self._environment())
             upkeep.prepare()
             chores: list[asyncio.Task[None]] = []
             loop = asyncio.get_running_loop()

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from mutirao import logs
-from mutirao.accounts import Account
 from mutirao.config import Settings
 from mutirao.errors import StoreError
 from mutirao.sandbox.doctor import Check, State
@@ -59,12 +58,11 @@ def key_file(data: Path) -> Path:
 
 
 class Upkeep:
-    """The chores of one instance; those on the store run as `account`, whose files they are."""
+    """The chores of one instance; those on the store run as the owner of its folder."""
 
-    def __init__(self, settings: Settings, account: Account | None, environment: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self.settings = settings
         self.data = settings.service.data
-        self.account = account
         self.environment = dict(environment) | {"MUTIRAO_DATABASE": settings.store_url}
 
     def prepare(self) -> None:
@@ -139,6 +137,8 @@ class Upkeep:
                 log.error("personal data can't expire: %s", error)
 
     async def _chore(self, *arguments: str) -> dict[str, Any]:
+        owner = (self.data / "store").stat()
+        stepped_down = os.geteuid() == 0 and owner.st_uid != 0
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -150,10 +150,10 @@ class Upkeep:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            user=self.account.uid if self.account else None,
-            group=self.account.gid if self.account else None,
-            extra_groups=[] if self.account else None,
-            umask=self.account.umask if self.account else -1,
+            user=owner.st_uid if stepped_down else None,
+            group=owner.st_gid if stepped_down else None,
+            extra_groups=[] if stepped_down else None,
+            umask=~owner.st_mode & 0o777,
         )
         try:
             out, err = await asyncio.wait_for(process.communicate(), CHORE_TIMEOUT_S)

@@ -48,6 +48,30 @@ async def metrics(url: str) -> str:
         return await answer.text()
 
 
+async def healthz(url: str) -> tuple[int, dict[str, str]]:
+    async with aiohttp.ClientSession() as client, client.get(f"{url}/services/mutirao/healthz") as answer:
+        return answer.status, await answer.json()
+
+
+async def outage(url: str, server: postgres.Server) -> None:
+    """While the database hangs, cells that meet a rule are refused as not checked, others run; then all is as before."""
+    async with Member(url, "ana", PASSWORD) as ana:
+        async with ana.http.get(ana.server / "lab") as lab:
+            assert lab.status == 200
+        async with ana.kernel() as kernel:
+            with server.hung():
+                refused, harmless = await kernel.run(MINER), await kernel.run("print(1)")
+                said = await healthz(url)
+            assert refused.refused
+            assert "M-" not in refused.text
+            assert harmless.text == "1\n"
+            assert (said[0], said[1]["store"]) == (503, "does not answer")
+            async with asyncio.timeout(60):
+                while (await healthz(url))[0] != 200:  # noqa: ASYNC110 - there is no event to wait for
+                    await asyncio.sleep(0.2)
+            assert "M-" in (await kernel.run(MINER)).text
+
+
 async def work(url: str) -> str:
     """Ana writes a file and meets a rule; the number of her case."""
     async with Member(url, "ana", PASSWORD) as ana:
@@ -82,6 +106,8 @@ async def test_a_service_comes_back_from_a_copy_made_while_it_ran(
         assert 'mutirao_gate_verdicts_total{action="stop",category="mining"} 1.0' in found
         assert 'mutirao_decisions_total{action="stop",category="mining"} 1.0' in found
         assert 'mutirao_up{part="gate"} 1.0' in found
+        if kind == "postgresql":
+            await outage(service.url, request.getfixturevalue("postgres_server"))
         said = service.command("backup", str(copied), "--homes")
         assert "1 homes" in said
         key = service.command("audit", "key").strip()

@@ -1,6 +1,7 @@
 """The database: opened, migrated, and every write in one serial transaction."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from mutirao.store import postgres
 
 PATIENCE_S = 10.0
 MIGRATION_PATIENCE_S = 600.0
+_MIGRATING = threading.Lock()
+"""Alembic keeps its context in globals: two threads would use each other's connection."""
 
 
 class Store:
@@ -82,10 +85,10 @@ class Store:
         """
         config = _alembic()
         with (
+            _MIGRATING,
             self.explained(),
             self.engine.connect().execution_options(write=True) as connection,
             self._without_foreign_keys(connection),
-            connection.begin(),
         ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(7168473)"))
@@ -98,6 +101,21 @@ class Store:
                     f"The database {self.place} has the shape {found}, which this Mutirão does not know: "
                     "a newer one wrote it. Update Mutirão, or restore the backup from before."
                 ) from error
+            connection.commit()
+
+    @contextmanager
+    def _without_foreign_keys(self, connection: Connection) -> Iterator[None]:
+        """SQLite alone: it changes a table by rebuilding it, which its checks of keys would take for a loss."""
+        if not self.is_sqlite:
+            yield
+            return
+        raw: Any = connection.connection.driver_connection
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            yield
+        finally:
+            connection.rollback()
+            raw.execute("PRAGMA foreign_keys=ON")
 
     def revision(self) -> str | None:
         """The shape that the tables have now, None for an empty database."""
