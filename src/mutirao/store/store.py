@@ -133,19 +133,6 @@ class Store:
             session.execute(text("SELECT count(*) FROM adoption"))
 
     @contextmanager
-    def _without_foreign_keys(self, connection: Connection) -> Iterator[None]:
-        """SQLite alone: it changes a table by rebuilding it, which its checks of keys would take for a loss."""
-        if not self.is_sqlite:
-            yield
-            return
-        raw: Any = connection.connection.driver_connection
-        raw.execute("PRAGMA foreign_keys=OFF")
-        try:
-            yield
-        finally:
-            raw.execute("PRAGMA foreign_keys=ON")
-
-    @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees one consistent moment."""
         with self.explained(), self._sessions() as session:
