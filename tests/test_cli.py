@@ -30,6 +30,7 @@ COMMANDS = [
     ("audit",),
     ("audit", "verify"),
     ("invite",),
+    ("scan",),
 ]
 
 
