@@ -31,6 +31,7 @@ COMMANDS = [
     ("audit",),
     ("audit", "verify"),
     ("invite",),
+    ("scan",),
 ]
 
 

@@ -15,7 +15,7 @@ LAYERS = (
     {"detect"},
     {"store"},
     {"cases", "share", "sandbox"},
-    {"hub", "gate", "watch", "web", "reference", "part"},
+    {"hub", "gate", "watch", "web", "reference", "part", "scan"},
     {"supervisor", "cli", "__main__"},
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -207,6 +208,25 @@ def invite(options: argparse.Namespace) -> None:
     print(f"{settings.public_url}/hub/signup?invite_key={token}")
 
 
+def scan(options: argparse.Namespace) -> None:
+    """Judge notebooks and scripts on disk by the rules, without running anything."""
+    from mutirao import scan as scanning
+    from mutirao.detect.engine import Engine
+    from mutirao.detect.pack import default_pack, load_pack
+
+    engine = Engine(load_pack(options.rules) if options.rules else default_pack())
+    for path in scanning.files(options.paths):
+        scanned = scanning.scan(path, engine)
+        if options.format == "jsonl":
+            print(json.dumps(scanned.document(), ensure_ascii=False))
+            continue
+        print(f"{scanned.path}: {scanned.level}")
+        for number, found in scanned.findings:
+            print(f"  {scanning.level(found).key}  cell {number}, line {found.line}: {found.rule}: {found.excerpt}")
+        for reason in scanned.unread:
+            print(f"  not judged: {reason}")
+
+
 def _store(options: argparse.Namespace) -> Any:
     """The store of this instance; root steps down to the pages' user, who shares the files with the gate."""
     from mutirao.accounts import accounts, become
@@ -260,6 +280,14 @@ def _parser() -> argparse.ArgumentParser:
         (("--notice-days",), {"type": int, "default": 14, "help": "days between announcement and effect (14)"}),
         (("--by",), {"required": True, "help": "who decided it"}),
         (("--reason",), {"required": True, "help": "why, for everybody to read"}),
+    )
+    command(
+        commands,
+        "scan",
+        scan,
+        (("paths",), {"type": Path, "nargs": "+", "help": "notebooks, .py and .sh files, or folders that hold them"}),
+        (("--format",), {"choices": ("text", "jsonl"), "default": "text", "help": "text, or one JSON object a file"}),
+        (("--rules",), {"type": Path, "help": "a folder of rules of your own instead of the shipped ones"}),
     )
     audits = group("audit", "the chain of everything that was done")
     command(audits, "verify", audit_verify)

@@ -4,6 +4,7 @@ MutiraoError
 ├── ConfigError      a setting is wrong: names the key, the value, what to do
 ├── PolicyError      a policy file or adoption is wrong
 ├── RuleError        a rule file is wrong
+├── ScanError        a file to be judged is not there, or is no notebook
 ├── StoreError       the database can't be read or written
 ├── SandboxError     walls can't be built, or a runtime can't be started
 ├── TooLongError     code is longer than anybody could judge
@@ -27,6 +28,10 @@ class PolicyError(MutiraoError):
 
 class RuleError(MutiraoError):
     """A rule file is wrong."""
+
+
+class ScanError(MutiraoError):
+    """A file to be judged is not there, or is no notebook."""
 
 
 class StoreError(MutiraoError):

@@ -1,6 +1,6 @@
 """Typical disallowed acts, written from general knowledge and not from any corpus: each is at least warned about.
 
-The two in KNOWN_MISSES are not seen in code; a flood and a second account show outside the cell.
+What stands in KNOWN_MISSES is not seen in code; a second account shows outside the cell.
 """
 
 import pytest
@@ -171,13 +171,13 @@ ACTS = [
     ("deepfake", "!python -m scripts.inference --inference_config configs/inference/test.yaml --version v15"),
     ("deepfake", "!python inference.py --source_paths examples/images/mark.jpg --target_video v.mp4"),
     ("deepfake", "from roop import core\ncore.run()"),
-]
-
-KNOWN_MISSES = [
     (
         "dos",
         "import requests, threading\ndef attack():\n    while True:\n        requests.get(target)\nfor i in range(1000):\n    threading.Thread(target=attack).start()",
     ),
+]
+
+KNOWN_MISSES = [
     (
         "multi-account",
         'for acc in accounts:\n    os.environ["KAGGLE_USERNAME"] = acc["user"]\n    os.environ["KAGGLE_KEY"] = acc["key"]\n    !kaggle kernels push -p nb',

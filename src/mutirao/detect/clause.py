@@ -90,6 +90,10 @@ class Clause:
             if name in COMMON:
                 continue
             plain = name.partition(":")[2] if self.kind is Kind.INSTALL else name
+            if self.kind is Kind.CALL and ":" in name:  # endless:NAME, each:NAME:ARGUMENT
+                plain = name.split(":")[1]
+                if plain in COMMON:
+                    continue
             if self.kind in (Kind.IMPORT, Kind.CALL):
                 parts = [p for p in plain.replace("()", "").split(".") if p]
                 plain = parts[-1] if self.kind is Kind.CALL and "*" not in parts[-1] else max(parts, key=len)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from mutirao.errors import TooLongError
+
 
 class Kind(StrEnum):
     """What sort of thing is done; the values are the keys of a rule's clauses."""
@@ -24,7 +26,9 @@ class Fact:
     """One thing a cell does.
 
     `names` are what it may be known by, in lower case: a command's program and the script it runs, a call's
-    dotted name and its last part (with a leading dot), a module, a package as `pip:name`, a repository as
+    dotted name and its last part (with a leading dot), these two with `each:` before and `:ARGUMENT` behind where an
+    argument (its place from 0, or its keyword) differs from one round of a loop to the next, and with `endless:` before
+    where a loop that nothing ends or slows down calls it; a module, a package as `pip:name`, a repository as
     `owner/name` and `name`, `run` for a download that is piped into an interpreter, a written file's path.
     `text` is what a rule's regular expressions read: argv joined by spaces, a call's arguments, the URL, the content.
     `deferred` holds for code that is written to a file here and not seen to run: it never stops by itself.
@@ -46,16 +50,20 @@ class Fact:
 
 @dataclass(slots=True)
 class Facts:
-    """The facts of one cell, by kind, in the order they were read; bounded."""
+    """The facts of one cell, each once, by kind, in the order they were read. Raises TooLongError past `limit`."""
 
-    limit: int = 4000
+    limit: int = 8000
     by_kind: dict[Kind, list[Fact]] = field(default_factory=dict)
-    count: int = 0
+    seen: set[tuple[Kind, tuple[str, ...], str, bool]] = field(default_factory=set)
 
     def add(self, fact: Fact) -> None:
-        if self.count < self.limit:
-            self.count += 1
-            self.by_kind.setdefault(fact.kind, []).append(fact)
+        key = (fact.kind, fact.names, fact.text, fact.deferred)
+        if key in self.seen:
+            return
+        if len(self.seen) >= self.limit:
+            raise TooLongError(f"A cell that does more than {self.limit} different things can't be judged: split it.")
+        self.seen.add(key)
+        self.by_kind.setdefault(fact.kind, []).append(fact)
 
     def of(self, kind: Kind) -> Sequence[Fact]:
         return self.by_kind.get(kind, ())
@@ -72,5 +80,11 @@ class Sink(Protocol):
     def shell(self, text: str, line: int, names: Mapping[str, str] | None = None) -> None: ...
 
     def python(self, text: str, line: int) -> None: ...
+
+    def foreign(self, text: str, line: int) -> None:
+        """Code of a language that isn't read, but for what it hands to a shell."""
+
+    def spend(self, characters: int) -> None:
+        """Take what a variable comes to from the cell's allowance. Raises TooLongError when it is used up."""
 
     def written(self, path: str, content: str, line: int) -> None: ...

@@ -72,19 +72,19 @@ _WORDS: dict[Refusal, dict[str, _Words]] = {
     Refusal.TOO_LARGE: {
         "en": (
             "Not run: the request is too large",
-            "The request is larger than this service reads before a cell runs.",
+            "The request is larger, or unfolds into more, than this service reads before a cell runs.",
             (),
             "",
             _NOTHING_EN,
-            "Keep data out of the cell: upload it as a file and read it from there.",
+            "Split the cell. Keep data out of it: upload it as a file and read it from there.",
         ),
         "pt-BR": (
             "Não executada: o pedido é grande demais",
-            "O pedido é maior do que este serviço lê antes de executar uma célula.",
+            "O pedido é maior, ou se desdobra em mais, do que este serviço lê antes de executar uma célula.",
             (),
             "",
             _NOTHING_PT,
-            "Deixe os dados fora da célula: envie-os como arquivo e leia-os de lá.",
+            "Divida a célula e deixe os dados fora dela: envie-os como arquivo e leia-os de lá.",
         ),
     },
     Refusal.UNREADABLE: {

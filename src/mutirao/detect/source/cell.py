@@ -18,6 +18,7 @@ SHELL_MAGICS = {"bash", "sh", "shell", "sx", "system", "!", "zsh", "script_sh"}
 PYTHON_MAGICS = {"python", "python3", "pypy", "python2"}
 PAGE_MAGICS = {"javascript", "js", "html", "HTML"}
 FILE_MAGICS = {"writefile", "file", "overwritefile", "writetemplate"}
+FOREIGN_MAGICS = {"R", "ruby", "perl", "julia"}
 PROSE_MAGICS = {
     "markdown",
     "latex",
@@ -27,10 +28,6 @@ PROSE_MAGICS = {
     "cu",
     "cuda",
     "cpp",
-    "R",
-    "ruby",
-    "perl",
-    "julia",
     "cython",
     "mermaid",
 }

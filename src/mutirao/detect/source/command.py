@@ -12,11 +12,13 @@ _WRAPPERS = {
     "sudo": 0, "env": 0, "nohup": 0, "timeout": 1, "setsid": 0, "exec": 0, "command": 0, "nice": 0, "ionice": 0,
     "time": 0, "stdbuf": 0, "unbuffer": 0, "doas": 0, "xvfb-run": 0, "taskset": 1, "builtin": 0, "then": 0, "do": 0,
     "else": 0, "chrt": 1, "proot": 0, "fakeroot": 0, "optirun": 0, "accelerate-run": 0, "busybox": 0, "sshpass": 0,
+    "unshare": 0, "chroot": 1, "strace": 0, "ltrace": 0, "runuser": 0, "firejail": 0, "systemd-run": 0, "cpulimit": 0,
     "xargs": 0, "watch": 0, "parallel": 0, "catchsegv": 0, "script": 0, "daemonize": 0, "faketime": 1, "numactl": 0,
 }  # fmt: skip
 _TAKES_VALUE = {
     "sudo": {"-u", "-g", "-p", "-C", "-h"}, "env": {"-u", "-C", "-S"}, "timeout": {"-s", "-k", "--signal"},
     "nice": {"-n"}, "ionice": {"-c", "-n"}, "stdbuf": {"-o", "-i", "-e"}, "sshpass": {"-p", "-f"},
+    "strace": {"-o", "-e", "-p"}, "runuser": {"-u", "-g"}, "cpulimit": {"-l", "-p"}, "setpriv": {"--reuid"},
     "xargs": {"-n", "-I", "-P", "-L", "-d"}, "watch": {"-n"}, "parallel": {"-j"}, "xvfb-run": {"-s", "-n", "-e"},
 }  # fmt: skip
 _ASSIGNMENT = re2.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
@@ -34,6 +36,10 @@ _INSTALLERS = {
     "pacman": "apt", "dpkg": "apt",
 }  # fmt: skip
 _INSTALL_WORDS = {"install", "i", "add", "get", "-S", "-i", "--install", "global"}
+_DOCKER_SWITCHES = {
+    "-d", "-i", "-t", "-it", "-ti", "-dit", "-id", "-td", "-P", "-q", "-a", "--detach", "--interactive", "--tty",
+    "--rm", "--init", "--privileged", "--publish-all", "--read-only", "--quiet", "--no-healthcheck", "--all-tags",
+}  # fmt: skip
 # Asking a program about itself is not using it.
 _ASKING = {"--help", "--version", "-V", "--usage", "-help", "-version"}
 
@@ -128,6 +134,18 @@ def _nested(program: str, rest: list[str], line: int, sink: Sink) -> bool:
         if "-c" in rest and rest.index("-c") + 1 < len(rest):
             sink.python(rest[rest.index("-c") + 1], line)
             return True
+    elif program in ("conda", "mamba", "micromamba", "poetry", "uv", "pipenv") and rest[:1] in (["run"], ["exec"]):
+        tail = rest[1:]
+        while tail and tail[0].startswith("-"):
+            tail = tail[2:] if tail[0] in ("-n", "-p", "--name", "--prefix", "--with", "--python") else tail[1:]
+        if tail:
+            sink.argv(tail, line)
+    elif program == "find" and ("-exec" in rest or "-execdir" in rest):
+        tail = rest[next(i for i, w in enumerate(rest) if w in ("-exec", "-execdir")) + 1 :]
+        if tail:
+            sink.argv(tail, line)
+    elif program in ("perl", "ruby", "node", "Rscript", "php") and len(rest) > 1 and rest[0] in ("-e", "-r", "--eval"):
+        sink.foreign(rest[1], line)
     elif program == "eval" and rest:
         sink.shell(" ".join(rest), line)
         return True
@@ -152,7 +170,7 @@ def _install(program: str, rest: list[str], script: str, line: int, sink: Sink) 
         program, rest = "pip", rest[rest.index(script) + 1 :]
     manager = _INSTALLERS.get(program) or ("pip" if re2.match(r"^pip[0-9.]+$", program) else None)
     if program == "docker" and rest[:1] in (["run"], ["pull"]):
-        image = next((w for w in reversed(rest) if "/" in w and not w.startswith(("-", "/")) and ":/" not in w), "")
+        image = _image(rest[1:])
         if image:
             sink.fact(Kind.INSTALL, (f"docker:{image.partition(':')[0].lower()}",), "", line)
         return
@@ -178,6 +196,19 @@ def _install(program: str, rest: list[str], script: str, line: int, sink: Sink) 
                 "",
                 line,
             )
+
+
+def _image(words: list[str]) -> str:
+    """The image in the words after `docker run` or `docker pull`: the first that is no option and no option's value."""
+    valued = False
+    for word in words:
+        if word.startswith("-"):
+            valued = "=" not in word and word not in _DOCKER_SWITCHES
+        elif valued:
+            valued = False
+        else:
+            return word
+    return ""
 
 
 def _clone(url: str, found: "re2._Match[str]", line: int, sink: Sink) -> None:

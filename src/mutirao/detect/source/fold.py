@@ -17,6 +17,7 @@ import re2
 Value = str | bytes | int | list["Value"]
 LONGEST = 200_000
 DEEPEST = 40
+_WIDEST_INT = 10_000  # bits; Python refuses to write out integers of more than 4,300 digits
 # What an operation on values of the wrong kind or form raises: then the value is not known.
 _UNKNOWN = (ValueError, TypeError, LookupError, OverflowError, zlib.error, MemoryError, SyntaxError)
 _WIDE = re2.compile(r"%[^a-zA-Z%]*\d{4}")
@@ -48,6 +49,23 @@ def _bytes(value: Value | None) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
+def _size(value: Value | None) -> int:
+    """Characters and items that a value holds, counted no further than over the longest allowed."""
+    if isinstance(value, int):
+        return 1 if value.bit_length() <= _WIDEST_INT else LONGEST + 1
+    if not isinstance(value, list):
+        return len(value) if value is not None else 0
+    total, left = 0, list(value)
+    while left and total <= LONGEST:
+        item = left.pop()
+        total += 1
+        if isinstance(item, list):
+            left.extend(item)
+        elif not isinstance(item, int):
+            total += len(item)
+    return total
+
+
 def _str(value: Value | None) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -62,6 +80,7 @@ class Folder:
 
     def __init__(self) -> None:
         self.names: dict[str, Value] = {}
+        self.environment: dict[str, str] = {}
 
     def bind(self, name: str, value: Value | None) -> None:
         """The name stands for this literal from here on; None forgets it."""
@@ -71,8 +90,15 @@ class Folder:
             self.names[name] = value
 
     def strings(self) -> dict[str, str]:
-        """The names bound to strings or numbers: what IPython would put in for $name and {name} in a shell line."""
-        return {n: str(v) for n, v in self.names.items() if isinstance(v, str | int)}
+        """The environment and the names bound to strings or numbers: what may stand for $name in a shell line."""
+        return self.environment | {n: str(v) for n, v in self.names.items() if isinstance(v, str | int)}
+
+    def expression(self, text: str) -> Value | None:
+        """What the Python expression in {braces} of a shell line comes to."""
+        try:
+            return self.fold(ast.parse(text.strip()[:2000], mode="eval").body)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
     def fold(self, node: ast.AST, depth: int = 0) -> Value | None:
         """The literal that the expression comes to, or None when it isn't known for certain."""
@@ -92,9 +118,7 @@ class Folder:
             SyntaxError,
         ):
             return None
-        if isinstance(value, str | bytes | list) and len(value) > LONGEST:
-            return None
-        return value
+        return None if _size(value) > LONGEST else value
 
     def _fold(self, node: ast.AST, depth: int) -> Value | None:
         match node:
@@ -108,8 +132,17 @@ class Folder:
                     return "".join(str(p) for p in pieces)
                 return None
             case ast.List(elts=elts) | ast.Tuple(elts=elts):
-                values = [self.fold(e, depth) for e in elts[:5000]]
-                return None if any(v is None for v in values) else [v for v in values if v is not None]
+                values: list[Value] = []
+                for element in elts[:5000]:
+                    one = self.fold(element.value if isinstance(element, ast.Starred) else element, depth)
+                    if one is None:
+                        return None
+                    values += one if isinstance(element, ast.Starred) and isinstance(one, list) else [one]
+                return values
+            case ast.NamedExpr(value=inner):
+                return self.fold(inner, depth)
+            case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str() as key)):
+                return self.environment.get(key)
             case ast.BinOp(left=left, op=op, right=right):
                 return self._operate(self.fold(left, depth), op, self.fold(right, depth))
             case ast.Subscript(value=value, slice=index):
@@ -195,6 +228,10 @@ class Folder:
         if name == "split" and isinstance(func.value, ast.Name) and func.value.id == "shlex":
             text = _str(args[0])
             return None if text is None else list(text.split())
+        if name == "getenv" or (
+            name == "get" and isinstance(func.value, ast.Attribute) and func.value.attr == "environ"
+        ):
+            return self.environment.get(args[0]) if args and isinstance(args[0], str) else None
         own = self.fold(func.value, depth)
         if name == "join" and isinstance(own, str):
             return self._join(own, node, args, depth)

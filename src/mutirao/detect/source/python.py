@@ -9,14 +9,15 @@ from collections.abc import Callable
 import re2
 
 from mutirao.detect.fact import Kind, Sink
-from mutirao.detect.source.fold import Folder, source
+from mutirao.detect.source.fold import Folder, Value, source
 
-MOST_NODES = 150_000
+MOST_NODES = 1_000_000
+MOST_LOOP_NODES = 50_000
 
 # A shell line as the first argument; the second set takes a list, or separate arguments.
 _SHELL_RUNNERS = {
     "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "asyncio.create_subprocess_shell",
-    "commands.getoutput", "pexpect.spawn", "pexpect.run", "pty.spawn", "IPython.utils.process.system",
+    "commands.getoutput", "posix.system", "pexpect.spawn", "pexpect.run", "pty.spawn", "IPython.utils.process.system",
 }  # fmt: skip
 _LIST_RUNNERS = {
     "subprocess.run", "subprocess.call", "subprocess.check_call", "subprocess.check_output", "subprocess.Popen",
@@ -42,34 +43,58 @@ _WRAPPER = re2.compile(
     r"(?i)^(?:_*(?:run|exec|execute|shell|sh|bash|cmd|system|call|popen)(?:_?(?:sh|cmd|commands?|shell|process|bash|system|it|in_background|bg|background))?)$"
 )
 
+# Nodes that hold nothing to read; a cell of numbers has as many of them as characters.
+_MUTE = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+_PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
 
-def read_python(tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0) -> None:
-    """Put every fact of the tree into the sink; lines are shifted by `offset`."""
-    _Walk(sink, folder, offset).walk(tree)
+
+def read_python(
+    tree: ast.AST, sink: Sink, folder: Folder, offset: int = 0, before: Callable[[int], None] = lambda _: None
+) -> None:
+    """Put every fact of the tree into the sink; lines are shifted by `offset`.
+
+    `before` is told each statement's line (from 1, shifted too) before it is read: names mean what they mean there.
+    """
+    _Walk(sink, folder, offset, before).walk(tree)
 
 
 class _Walk:
-    def __init__(self, sink: Sink, folder: Folder, offset: int) -> None:
-        self.sink, self.folder, self.offset = sink, folder, offset
+    def __init__(self, sink: Sink, folder: Folder, offset: int, before: Callable[[int], None]) -> None:
+        self.sink, self.folder, self.offset, self.before = sink, folder, offset, before
         self.aliases: dict[str, str] = {}
         self.wrappers: set[str] = set()
+        self.marks: dict[ast.Call, set[str]] = {}
+        self.loop_nodes = MOST_LOOP_NODES
 
     def walk(self, tree: ast.AST) -> None:
         """Depth first, in the order of the source, so that a name is bound before it is used."""
         stack, seen = [tree], 0
         while stack and seen < MOST_NODES:
             node, seen = stack.pop(), seen + 1
+            if isinstance(node, ast.stmt):
+                self.before(self._line(node))
             visit: Callable[[ast.AST], None] | None = getattr(self, "_" + type(node).__name__, None)
             if visit is not None:
                 visit(node)
-            children = list(ast.iter_child_nodes(node))
+            children = [child for child in ast.iter_child_nodes(node) if not isinstance(child, _MUTE)]
             if isinstance(node, ast.Assign):  # the value's calls come before the name is bound anew
                 self._bind(node)
+            elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+                self._bind(ast.Assign([node.target], node.value))
             stack.extend(reversed(children))
 
     def _bind(self, node: ast.Assign) -> None:
         value = self.folder.fold(node.value)
         for target in node.targets:
+            match target:
+                case ast.Tuple(elts=targets) if isinstance(node.value, ast.Tuple) and len(node.value.elts) == len(
+                    targets
+                ):
+                    for one, given in zip(targets, node.value.elts, strict=True):
+                        if not isinstance(one, ast.Starred):
+                            self._bind(ast.Assign([one], given))
+                case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str() as key)):
+                    self.folder.environment[key] = self.folder.text(node.value)
             if isinstance(target, ast.Name):
                 if value is None and isinstance(node.value, ast.JoinedStr | ast.BinOp):
                     value = self.folder.text(node.value)  # partly known is better than forgotten
@@ -86,9 +111,12 @@ class _Walk:
         assert isinstance(node, ast.AugAssign)
         if isinstance(node.target, ast.Name) and isinstance(node.op, ast.Add):
             old, new = self.folder.names.get(node.target.id), self.folder.fold(node.value)
-            joined = (
-                old + new if isinstance(old, str) and isinstance(new, str) and len(old) + len(new) < 100_000 else None
-            )
+            joined: Value | None = None
+            match old, new:
+                case str(), str() if len(old) + len(new) < 100_000:
+                    joined = old + new
+                case list(), list() if len(old) + len(new) < 3000:
+                    joined = old + new
             self.folder.bind(node.target.id, joined)
 
     def _FunctionDef(self, node: ast.AST) -> None:
@@ -106,6 +134,58 @@ class _Walk:
             self.folder.bind(name, None)
 
     _AsyncFunctionDef = _FunctionDef
+
+    def _For(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.For | ast.AsyncFor)
+        self._loop(node.body, {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)})
+        values = self.folder.fold(node.iter)
+        lines = [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
+        if isinstance(node.target, ast.Name) and isinstance(values, list) and 0 < len(lines) == len(values) <= 200:
+            self.folder.bind(node.target.id, "\n".join(lines))  # one after another, as a shell reads lines
+
+    _AsyncFor = _For
+
+    def _While(self, node: ast.AST) -> None:
+        """A loop that nothing in it ends or slows down hammers what it calls."""
+        assert isinstance(node, ast.While)
+        self._loop(node.body, set())
+        if not isinstance(node.test, ast.Constant) or not node.test.value:
+            return
+        inner = self._nodes(node.body)
+        if any(isinstance(n, ast.Break | ast.Return | ast.Yield) for n in inner):
+            return
+        calls = [n for n in inner if isinstance(n, ast.Call)]
+        if not any(self._dotted(call.func).rpartition(".")[2] in _PAUSING for call in calls):
+            for call in calls:
+                self.marks.setdefault(call, set()).add("endless:")
+
+    def _loop(self, body: list[ast.stmt], varying: set[str]) -> None:
+        """Mark the calls that are given what differs from one round to the next."""
+        inner = self._nodes(body)
+        for node in inner:
+            if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+                varying.add(node.target.id)
+            elif isinstance(node, ast.Assign) and (varying & _names(node.value) or _reads(node.value)):
+                varying |= {n.id for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)}
+        for node in inner:
+            if isinstance(node, ast.Call):
+                given = [(str(i), a) for i, a in enumerate(node.args)] + [
+                    (k.arg or "**", k.value) for k in node.keywords
+                ]
+                for key, value in given:
+                    if varying & _names(value):
+                        self.marks.setdefault(node, set()).add(key)
+
+    def _nodes(self, body: list[ast.stmt]) -> list[ast.AST]:
+        """All nodes of a loop's body, in the order of the source by statement, while the budget lasts."""
+        found: list[ast.AST] = []
+        for statement in body:
+            for node in ast.walk(statement):
+                self.loop_nodes -= 1
+                if self.loop_nodes < 0:
+                    return found
+                found.append(node)
+        return found
 
     def _Import(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Import)
@@ -170,6 +250,11 @@ class _Walk:
         if self._runs(name, last, node):
             self._run(node, name, line)
             return
+        if node.args and last in ("append", "extend") and isinstance(node.func, ast.Attribute):
+            self._lengthen(node.func.value, self.folder.fold(node.args[0]), last)
+        handed = self._handed(node)
+        if handed is not None:
+            self._run(handed, self._dotted(handed.func), line)
         if last in ("run_line_magic", "magic", "run_cell_magic", "run_cell") and node.args:
             self._magic(last, [self.folder.text(a) for a in node.args], line)
             return
@@ -181,7 +266,10 @@ class _Walk:
         words = [self.folder.text(a) for a in node.args]
         words += [f"{k.arg or '**'}={self.folder.text(k.value)}" for k in node.keywords]
         text = " ".join(words)[:6000]
-        self.sink.fact(Kind.CALL, (name.lower(), "." + last.lower()), text, line)
+        names = [name.lower(), "." + last.lower()]
+        for mark in sorted(self.marks.get(node, ())):
+            names += [f"endless:{n}" if mark == "endless:" else f"each:{n}:{mark}".lower() for n in names[:2]]
+        self.sink.fact(Kind.CALL, names, text, line)
         if name in _FETCHERS or last in (
             "urlretrieve",
             "download_url",
@@ -198,6 +286,27 @@ class _Walk:
             )
         elif name == "open" and words and _MODE.search(" ".join(words[1:3])):
             self.sink.fact(Kind.WRITES, (words[0].lower(),), "", line)
+
+    def _lengthen(self, node: ast.expr, value: Value | None, how: str) -> None:
+        """`argv.append(word)`: the list that the name stands for grows."""
+        old = self.folder.names.get(node.id) if isinstance(node, ast.Name) else None
+        if isinstance(node, ast.Name) and isinstance(old, list) and len(old) < 500:
+            added = value if how == "extend" and isinstance(value, list) else None if value is None else [value]
+            self.folder.bind(node.id, None if added is None else old + added)
+
+    def _handed(self, node: ast.Call) -> ast.Call | None:
+        """A runner handed over with its arguments: `Thread(target=os.system, args=(…,))`, `map(os.system, […])`."""
+        keys = {k.arg: k.value for k in node.keywords}
+        target, given = keys.get("target"), keys.get("args")
+        if target is None and len(node.args) >= 2:
+            target, given = node.args[0], node.args[1]
+        if not isinstance(target, ast.Name | ast.Attribute) or given is None:
+            return None
+        name = self._dotted(target)
+        if name not in _SHELL_RUNNERS and name not in _LIST_RUNNERS and name not in self.wrappers:
+            return None
+        items = given.elts[:50] if isinstance(given, ast.Tuple | ast.List) else [given]
+        return ast.Call(target, list(items), []) if items else None
 
     @staticmethod
     def _all(node: ast.Call) -> list[ast.expr]:
@@ -221,7 +330,11 @@ class _Walk:
         )
 
     def _run(self, node: ast.Call, name: str, line: int) -> None:
-        given = node.args[0] if node.args else next((k.value for k in node.keywords if k.arg in ("args", "cmd")), None)
+        given = (
+            node.args[0]
+            if node.args
+            else next((k.value for k in node.keywords if k.arg in ("args", "cmd", "command")), None)
+        )
         if given is None:
             return
         if name.startswith(("os.exec", "os.spawn", "os.posix", "asyncio.create_subprocess_exec")):
@@ -269,3 +382,17 @@ class _Walk:
             self.sink.python(f"%%{words[0]} {' '.join(words[1:2])}\n{' '.join(words[2:])}", line)
         else:
             self.sink.python("%" + " ".join(words), line)
+
+
+def _names(node: ast.AST) -> set[str]:
+    """The names that an expression reads."""
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _reads(node: ast.AST) -> bool:
+    """The expression takes the next piece of something: `f.readline()`, `next(words)`, `random.choice(…)`."""
+    called = node.func if isinstance(node, ast.Call) else None
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    if name in ("strip", "rstrip", "decode", "encode") and isinstance(called, ast.Attribute):
+        return _reads(called.value)
+    return name in ("readline", "next", "get", "pop", "popleft", "choice", "choices", "join")

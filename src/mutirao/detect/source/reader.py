@@ -1,12 +1,13 @@
-"""The reader: a cell's code in, its facts out. Nothing is run, and no input makes it raise.
+"""The reader: a cell's code in, its facts out. Nothing is run.
 
-Bound: the first 250,000 characters of a cell are read; nested code (python -c, bash -c, exec of a literal) to a depth
-of about four and, all together, 150,000 characters more; at most 5,000 commands and 4,000 facts. So a scan stays below
-about a second. What lies beyond is not judged here.
+Bounds: 250,000 characters in a cell; nested code (python -c, bash -c, exec of a literal) to a depth of about four; a
+million characters of nested code and of what variables come to, all together; 20,000 commands, 8,000 different facts.
+So a scan takes a few seconds at worst. Past a bound TooLongError is raised: what was not read was not judged.
 """
 
 import ast
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -18,30 +19,31 @@ from mutirao.detect.source.command import read_command
 from mutirao.detect.source.fold import Folder
 from mutirao.detect.source.python import read_python
 from mutirao.detect.source.shell import read_shell
+from mutirao.errors import TooLongError
 
 LONGEST = 250_000
 DEEPEST = 10  # a cell, its shell line, the command, the shell that it starts, … each count one
-MOST_CHARACTERS = LONGEST + 150_000
-MOST_COMMANDS = 5_000
+MOST_CHARACTERS = 4 * LONGEST
+MOST_COMMANDS = 20_000
 _SHELL_LANGUAGES = {"bash", "sh", "shell", "shellscript", "zsh"}
 _PYTHON_LANGUAGES = {"python", "python3", "ipython", "python2", ""}
 _FOREIGN_SHELL = re2.compile(r"""\b(?:system2?|run|shell_exec|execSync|backtick)\s*\(\s*["'`]([^"'`\n]+)["'`]""")
+_BRACES = re2.compile(r"\{([^{}\n]+)\}|\$([A-Za-z_]\w*)")
 _CODE_FILE = re2.compile(r"(?i)\.(?:py|sh|bash)$")
 
 
 def read(code: str, language: str = "python") -> Facts:
-    """The facts of one cell written in the kernel's language."""
+    """The facts of one cell written in the kernel's language. Raises TooLongError past the bounds."""
     reader = _Reader()
-    code = _clean(code[:LONGEST]).replace("\r\n", "\n").replace("\x00", "")
+    code = _clean(code[:LONGEST]).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     plain = language.lower()
     try:
         if plain in _SHELL_LANGUAGES:
             reader.shell(code, 1)
         elif plain in _PYTHON_LANGUAGES:
             reader.python(code, 1)
-        else:  # another language: only what it hands to a shell
-            for found in _FOREIGN_SHELL.finditer(code):
-                reader.shell(found.group(1), code.count("\n", 0, found.start()) + 1)
+        else:
+            reader.foreign(code, 1)
     except (RecursionError, MemoryError):
         pass  # what was read so far is judged
     return reader.facts
@@ -63,27 +65,52 @@ class _Reader:
         self.facts.add(Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), line, self.deferred))
 
     def argv(self, argv: Sequence[str], line: int, *, into_shell: bool = False) -> None:
-        self.commands -= 1
-        if self.depth < DEEPEST and self.commands > 0:
-            self.depth += 1
-            try:
-                read_command([_clean(a) for a in argv], line, self, into_shell=into_shell)
-            finally:
-                self.depth -= 1
+        self._enter(0)
+        try:
+            read_command([_clean(a) for a in argv], line, self, into_shell=into_shell)
+        finally:
+            self.depth -= 1
 
     def shell(self, text: str, line: int, names: Mapping[str, str] | None = None) -> None:
-        self.commands -= 1
-        if text.strip() and self.commands > 0 and self._affords(text):
-            self.depth += 1
-            try:
-                read_shell(_clean(text), line, self, names)
-            finally:
-                self.depth -= 1
+        if not text.strip():
+            return
+        self._enter(len(text))
+        try:
+            read_shell(_clean(text), line, self, names)
+        finally:
+            self.depth -= 1
 
-    def _affords(self, text: str) -> bool:
-        """There is depth and budget left for this code; takes it from the budget."""
-        self.characters -= len(text)
-        return self.depth < DEEPEST and self.characters > 0
+    def _enter(self, characters: int) -> None:
+        """One level down, for this much code. Raises TooLongError where depth, commands or characters are used up."""
+        self.commands -= 1
+        self.spend(characters)
+        if self.depth >= DEEPEST or self.commands < 0:
+            what = f"starts more than {MOST_COMMANDS} commands" if self.commands < 0 else "nests code in code this deep"
+            raise TooLongError(f"A cell that {what} can't be judged: split it.")
+        self.depth += 1
+
+    def spend(self, characters: int) -> None:
+        self.characters -= characters
+        if self.characters < 0:
+            raise TooLongError(
+                f"A cell that comes to more than {MOST_CHARACTERS} characters can't be judged: split it."
+            )
+
+    def foreign(self, text: str, line: int) -> None:
+        """Code of another language: only what it hands to a shell."""
+        for found in _FOREIGN_SHELL.finditer(text):
+            self.shell(found.group(1), line + text.count("\n", 0, found.start()))
+
+    def _expanded(self, text: str) -> str:
+        """The shell line as IPython hands it over: {expression} and $name put in where they are known."""
+        out, at = [], 0
+        for found in _BRACES.finditer(text):
+            value = self.folder.expression(found.group(1)) if found.group(1) else self.folder.names.get(found.group(2))
+            if isinstance(value, str | int):
+                self.spend(len(str(value)))
+                out += [text[at : found.start()], str(value)]
+                at = found.end()
+        return "".join([*out, text[at:]])
 
     def written(self, path: str, content: str, line: int) -> None:
         """A file is written; code in it is read too, as deferred."""
@@ -101,10 +128,10 @@ class _Reader:
             self.deferred, self.folder = before, folder
 
     def python(self, text: str, line: int) -> None:
-        if (text, self.deferred) in self.seen or not self._affords(text):
+        if (text, self.deferred) in self.seen:
             return
         self.seen.add((text, self.deferred))
-        self.depth += 1
+        self._enter(len(text))
         try:
             text = _clean(text)
             magic = cells.cell_magic(text)
@@ -126,6 +153,8 @@ class _Reader:
             self.fact(Kind.PAGE, (name.lower(),), magic.body, body)
         elif name in cells.FILE_MAGICS:
             self.written(argument.split()[-1] if argument.split() else "", magic.body, body)
+        elif name in cells.FOREIGN_MAGICS:
+            self.foreign(magic.body, body)
         elif name not in cells.PROSE_MAGICS:
             if name in ("time", "timeit", "prun", "memit") and argument:
                 self._tree(argument, line)
@@ -140,14 +169,27 @@ class _Reader:
             magics += more
             tree = _parse(code) if more else None
         pieces = [(tree, 0)] if tree is not None else _pieces(code)
-        # Shell lines may use a Python name, so the two are read in the order of their lines where names matter.
+        left = deque(sorted(magics, key=lambda magic: magic.line))
+
+        def before(at: int) -> None:
+            """Shell lines use Python's names: each is read where it stands."""
+            while left and line - 1 + left[0].line <= at:
+                magic = left.popleft()
+                self._line_magic(magic, line - 1 + magic.line)
+
         for piece, offset in pieces:
-            read_python(piece, self, self.folder, line - 1 + offset)
-        for magic in magics:
+            read_python(piece, self, self.folder, line - 1 + offset, before)
+        for magic in left:
             self._line_magic(magic, line - 1 + magic.line)
 
     def _line_magic(self, magic: cells.LineMagic, line: int) -> None:
         name, text = magic.name, magic.text
+        if name in ("env", "set_env"):
+            key, _, value = text.replace("=", " ", 1).partition(" ")
+            self.folder.environment[key] = self._expanded(value.strip())
+            return
+        if name not in ("time", "timeit", "prun", "javascript"):
+            text = self._expanded(text)
         if name in ("!", "sx", "system", "shell", "bash", "sh", "script"):
             self.shell(text, line, self.folder.strings())
         elif name in ("pip", "conda", "mamba", "uv", "apt"):
@@ -156,7 +198,7 @@ class _Reader:
             self.shell(f"python3 {text}", line, self.folder.strings())
         elif name in ("time", "timeit", "prun"):
             self.python(text, line)
-        elif name in ("env", "set_env", "cd", "load", "load_ext"):
+        elif name in ("cd", "load", "load_ext"):
             pass
         elif name == "javascript":
             self.fact(Kind.PAGE, (name,), text, line)

@@ -3,6 +3,7 @@
 Simple variables of the same text are put in where they are literal; what isn't known stays as written ($x).
 """
 
+from base64 import b64decode
 from collections.abc import Mapping
 
 import tree_sitter_bash
@@ -11,9 +12,19 @@ from tree_sitter import Language, Node, Parser
 from mutirao.detect.fact import Sink
 from mutirao.detect.source.command import interpreter, runs_its_input, strip_wrappers
 
-MOST_NODES = 40_000
+MOST_NODES = 1_000_000
+LONGEST_VALUE = 20_000
 _LANGUAGE = Language(tree_sitter_bash.language())
 _NESTED = {"command_substitution", "process_substitution", "subshell"}
+_DECODING = (["base64", "-d"], ["base64", "-D"], ["base64", "--decode"], ["base64", "-di"])
+
+
+def _plain(text: str) -> str:
+    """Base64 decoded; nothing for what is none."""
+    try:
+        return b64decode(text + "=" * (-len(text) % 4)).decode("utf-8", "replace")
+    except ValueError:
+        return ""
 
 
 def read_shell(text: str, line: int, sink: Sink, names: Mapping[str, str] | None = None) -> None:
@@ -53,7 +64,8 @@ class _Walk:
     def _assign(self, node: Node) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         if name is not None and len(self.names) < 500:
-            self.names[self._raw(name)] = self._word(value) if value is not None else ""
+            word = self._word(value) if value is not None else ""
+            self.names[self._raw(name)] = word if value is None or len(word) <= LONGEST_VALUE else self._raw(value)
 
     def _raw(self, node: Node) -> str:
         return self.data[node.start_byte : node.end_byte].decode("utf-8", "replace")
@@ -72,13 +84,13 @@ class _Walk:
             case "concatenation":
                 whole = self._raw(node)
                 if whole.startswith("{") and whole.endswith("}") and whole[1:-1] in self.names:
-                    return self.names[whole[1:-1]]
+                    return self._value(whole[1:-1])
                 joined = "".join(self._word(c, depth + 1) for c in node.children)
                 return self._interpolate(joined)
             case "simple_expansion" | "expansion":
                 inner = next((self._raw(c) for c in node.named_children if c.type == "variable_name"), "")
                 plain = node.type == "simple_expansion" or len(node.named_children) == 1
-                return self.names[inner] if plain and inner in self.names else self._raw(node)
+                return self._value(inner) if plain and inner in self.names else self._raw(node)
             case "command_name":
                 return self._word(node.children[0], depth + 1) if node.children else self._raw(node)
             case "word" | "number":
@@ -99,9 +111,16 @@ class _Walk:
     def _interpolate(self, text: str) -> str:
         """IPython's {name} for names that are known."""
         if "{" in text and len(text) < 5000:
-            for name, value in list(self.names.items())[:200]:
-                text = text.replace("{" + name + "}", value)
+            for name in list(self.names)[:200]:
+                count = text.count("{" + name + "}")
+                if count:
+                    self.sink.spend(count * len(self.names[name]))
+                    text = text.replace("{" + name + "}", self.names[name])
         return text
+
+    def _value(self, name: str) -> str:
+        self.sink.spend(len(self.names[name]))
+        return self.names[name]
 
     @staticmethod
     def _unescape(text: str) -> str:
@@ -138,6 +157,9 @@ class _Walk:
         for i, part in enumerate(parts):
             follower = parts[i + 1] if i + 1 < len(parts) else None
             feeds = into_shell
+            three = [p for p in parts[i : i + 3] if p.type == "command"]
+            if len(three) == 3 and self._argv(three[1])[:2] in _DECODING and runs_its_input(self._argv(three[2])):
+                self._decoded(part, base64=True)
             while follower is not None and follower.type == "redirected_statement":
                 follower = follower.child_by_field_name("body")
             if follower is not None and follower.type == "command":
@@ -147,12 +169,13 @@ class _Walk:
             out.append((part, feeds))
         return out
 
-    def _decoded(self, node: Node) -> None:
-        """`echo WORD | sh`: the word is code."""
+    def _decoded(self, node: Node, *, base64: bool = False) -> None:
+        """`echo WORD | sh`: the word is code; with `base64`, once it is decoded."""
         if node.type == "command":
             argv = self._argv(node)
             if argv and argv[0] in ("echo", "printf"):
-                self.sink.shell(" ".join(a for a in argv[1:] if not a.startswith("-")), self._at(node), self.names)
+                text = " ".join(a for a in argv[1:] if not a.startswith("-"))
+                self.sink.shell(_plain(text) if base64 else text, self._at(node), self.names)
 
     def _redirected(self, node: Node) -> None:
         """What is written to files: `cat > f <<EOF`, `echo … >> f`, `… | tee f <<EOF`."""
