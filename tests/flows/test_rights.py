@@ -102,7 +102,13 @@ async def test_each_part_reaches_its_own_files_and_no_others(house: Service) -> 
         kept += list((data / "sandbox" / "homes").rglob("*.img")) + list(Path("/run/mutirao").glob("*/*.json"))
         reached = {name: opened_as(getattr(OURS, name).uid, getattr(OURS, name).gid, kept) for name in UNPRIVILEGED}
     public = {data / "mutirao.toml", data / "output.txt", *(path for path in kept if "environments" in path.parts)}
-    public |= {data / "lock", data / "sandbox" / "port", data / "audit" / "state.json", data / "audit" / "key.pub"}
+    public |= {
+        data / "lock",
+        data / "sandbox" / "port",
+        data / "audit" / "state.json",
+        data / "audit" / "key.pub",
+        data / "audit" / "heads.jsonl",
+    }
 
     for name, paths in reached.items():
         own = {"hub": "hub", "gate": "store", "pages": "store"}.get(name)
