@@ -88,6 +88,9 @@ def forget(options: argparse.Namespace) -> None:
     with open_store(settings, patience_s=600) as store:
         gone = personal.forget(store, options.name, datetime.now(UTC), actor())
     print(f"{gone.cases} cases and {gone.entries} audit entries lost their personal data.")
+    if gone.kept:
+        print(f"{gone.kept} cases wait until their restriction has ended or their appeal or report is answered:")
+        print("lift or answer them, or run this again then.")
     print("Not touched: the hub's account (delete it on the hub's admin page), the home in sandbox/homes,")
     print("the line in sandbox/uids.jsonl (a uid is never given twice), backups, and logs until they are cut.")
 

@@ -1,5 +1,6 @@
 """An upgrade: databases are brought to this version's shape, after a backup."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy import make_url
 
 from mutirao import __version__, backup
+from mutirao.accounts import accounts, hand_over, own
 from mutirao.config import Settings
 from mutirao.errors import ConfigError, StoreError
 from mutirao.hub_tables import hub_lags, upgrade_hub_tables
@@ -28,6 +30,7 @@ def upgrade(settings: Settings, config_file: Path | None, target: Path | None, a
         if before is None:
             raise StoreError("The store is empty: the first start makes it.")
         hub = data / "hub"
+        _give_to_the_hub(settings, hub)
         if before == after and not hub_lags(settings, hub):
             return [f"The store has the shape {after}, and so has the hub: nothing to do."]
         if target is None:
@@ -47,6 +50,14 @@ def upgrade(settings: Settings, config_file: Path | None, target: Path | None, a
             upgrade_hub_tables(settings, hub.stat().st_uid)
             said.append("The hub's tables were brought up to date by JupyterHub.")
         return said
+
+
+def _give_to_the_hub(settings: Settings, folder: Path) -> None:
+    """The hub's files are its own, as each start makes them: an older version, or root at hand, left them to root."""
+    if os.geteuid() == 0 and folder.is_dir():
+        account = accounts(settings).hub
+        own(folder, 0o700, account)
+        hand_over(folder, account)
 
 
 def _known(settings: Settings, revision: str) -> None:

@@ -150,7 +150,7 @@ def _raise_sequences(connection: Connection, tables: MetaData) -> None:
     """PostgreSQL's counters don't see ids that were given; SQLite's do."""
     if connection.dialect.name != "postgresql":
         return
-    for table in tables.sorted_tables:
+    for table in tables.tables.values():
         for column in table.primary_key.columns:
             if not isinstance(column.type, Integer):
                 continue
