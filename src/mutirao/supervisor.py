@@ -170,7 +170,13 @@ class Supervisor:
     def _homes(self) -> dict[str, Account | None]:
         """The parts with a folder of their own to run in, and whose it is."""
         ours = self.accounts
-        return {"proxy": ours.proxy, "gate": ours.gate, "pages": ours.pages, "forwarder": ours.forwarder}
+        return {
+            "proxy": ours.proxy,
+            "gate": ours.gate,
+            "pages": ours.pages,
+            "forwarder": ours.forwarder,
+            "warden": ours.warden,
+        }
 
     def _migrate(self) -> None:
         """Bring the store up to date as one of the two parts that share it, so that the files are theirs."""
@@ -217,6 +223,7 @@ class Supervisor:
             gate_secret=secrets.token_hex(32),
             service_token=secrets.token_hex(32),
             supervisor_token=secrets.token_hex(32),
+            warden_token=secrets.token_hex(32),
             web_secret=secrets.token_hex(32),
             demo_password=_demo_password() if demo else "",
             operator_password=operator,
@@ -268,6 +275,7 @@ class Supervisor:
                 cwd=self.data / "hub",
                 stop_timeout_s=60,
             ),
+            self._part("warden", (python, "-m", "mutirao.hub.warden"), self._warden_environment(place), ours.warden),
         )
         for part in parts:
             if self.end.is_set():
@@ -322,6 +330,13 @@ class Supervisor:
             "MUTIRAO_VISITORS": str(int(self.settings.sandbox.visitors)),
             "MUTIRAO_CASES": self.settings.cases.model_dump_json(),
             "JUPYTERHUB_API_URL": place.hub_api_url,
+        }
+
+    def _warden_environment(self, place: Place) -> dict[str, str]:
+        return {
+            "MUTIRAO_DATABASE": self.settings.store_url,
+            "JUPYTERHUB_API_URL": place.hub_api_url,
+            "JUPYTERHUB_API_TOKEN": place.warden_token,
         }
 
     def _trusted(self) -> str:

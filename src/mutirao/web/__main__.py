@@ -72,6 +72,7 @@ def serve(environment: Mapping[str, str]) -> None:
         ),
         limits=Limits(trusted=tuple(filter(None, environment.get("MUTIRAO_TRUSTED_PROXIES", "").split(",")))),
         hsts_s=int(environment.get("MUTIRAO_HSTS_S", "0")),
+        service_token=required(environment, "JUPYTERHUB_API_TOKEN"),
     )
     rounds = Rounds(
         store,

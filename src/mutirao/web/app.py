@@ -27,6 +27,7 @@ from mutirao.web.login import Login, LoginFailed, LoginNeeded
 from mutirao.web.page import Pages
 from mutirao.web.routes import page_routes
 from mutirao.web.site import Site
+from mutirao.web.standing import standing_routes
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,12 @@ def make_app(
     origins: Origins = Origins(),  # noqa: B008 - frozen
     limits: Limits | None = None,
     hsts_s: int = 0,
+    service_token: str = "",
 ) -> FastAPI:
     """The pages as an ASGI app.
 
     `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL;
-    `origins` says where hub and members are.
+    `origins` says where hub and members are; `service_token` is what the hub asks with.
     """
     if len(secret) < 32:
         raise ConfigError(f"MUTIRAO_COOKIE_SECRET has {len(secret)} characters: at least 32 are needed.")
@@ -80,6 +82,7 @@ def make_app(
     router = APIRouter(prefix=prefix.rstrip("/"))
     router.include_router(api_routes(site))
     router.include_router(page_routes(site))
+    router.include_router(standing_routes(site, service_token))
 
     @router.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:
