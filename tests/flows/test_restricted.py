@@ -115,7 +115,7 @@ async def test_a_running_runtime_is_stopped_and_the_reading_room_opens(house: Se
         status, model = await member.request("GET", "api/contents/mine.ipynb")
         assert status == 200
         assert model["content"] == NOTEBOOK
-        async with member.http.get(member.server / "files/mine.ipynb?download=1") as download:
+        async with member.http.get(member.server / "files/mine.ipynb", params={"download": "1"}) as download:
             assert json.loads(await download.text()) == NOTEBOOK
         body = {"type": "file", "format": "text", "content": "changed there"}
         assert (await member.request("PUT", "api/contents/notes.txt", json=body))[0] == 201
