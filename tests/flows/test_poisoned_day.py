@@ -5,18 +5,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from mutirao.policy.category import Category
-from tests.flows.cells import DISALLOWED
 from tests.flows.crowd import Crowd, gathered, settle, sql
 from tests.flows.service import Service, running
 
 WAIT_S = 60.0
-OWN_WAYS = (
-    DISALLOWED[Category.DOS],
-    DISALLOWED[Category.PASSWORD_CRACKING],
-    DISALLOWED[Category.P2P],
-)
-"""What the real offenders do beside the package: three other matters, three strikes."""
+WORDS = ("anton", "berta", "caesar", "dora", "emil", "frida")
+
+
+def own_ways(number: int) -> tuple[str, ...]:
+    """What one real offender does beside the package: three other matters, three strikes, each by a way of their own.
+
+    Were they the same for all five, they would be one more cause that hits many, and one more incident.
+    """
+    word = WORDS[number]
+    return (
+        f"!python3 start.py UDP {word}.example.org:80 100 3600",
+        f"!hashcat -m 1000 -a 0 {word}.txt rockyou.txt",
+        f"!transmission-cli {word}.torrent",
+    )
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ async def test_the_poisoned_package_day(house: Service, people: int, hit: int, o
     async with gathered(house, names) as crowd:
         # One of the victims had a strike of their own before: the package makes it two, and restricts their GPUs.
         early = innocent[0]
-        assert (await crowd.run(early, DISALLOWED[Category.DOS], poison(0)))[1].refused
+        assert (await crowd.run(early, own_ways(-1)[0], poison(0)))[1].refused
         assert restricted(house) == {early}
         sql(house, "UPDATE sanction SET begins_at = datetime(begins_at, '-2 hours')")
 
@@ -70,8 +76,8 @@ async def test_the_poisoned_package_day(house: Service, people: int, hit: int, o
         assert "\topen\t" in line
         assert f"{hit} people" in line
 
-        for name in bad:
-            assert all(found.refused for found in await crowd.run(name, *OWN_WAYS))
+        for number, name in enumerate(bad):
+            assert all(found.refused for found in await crowd.run(name, *own_ways(number)))
         assert restricted(house) == set(bad)
         # They climbed their own ladder, to its top: no code of theirs runs.
         scopes = sql(house, "SELECT member, scope FROM sanction WHERE lifted_at IS NULL AND incident_id IS NULL")
@@ -103,7 +109,7 @@ async def test_the_poisoned_package_day(house: Service, people: int, hit: int, o
     live = sql(
         house, "SELECT member, count(*) FROM strike WHERE void_at IS NULL AND incident_id IS NULL GROUP BY member"
     )
-    assert {member: int(count) for member, count in live} == {early: 1} | dict.fromkeys(bad, len(OWN_WAYS))
+    assert {member: int(count) for member, count in live} == {early: 1} | dict.fromkeys(bad, 3)
     ((given,),) = sql(house, f"SELECT sum(given_back_s) FROM sanction WHERE member = '{early}'")
     assert int(given) >= 7200
     assert {member for (member,) in sql(house, 'SELECT DISTINCT member FROM "case"')} == set(victims)
@@ -115,7 +121,7 @@ async def test_in_a_class_of_thirty_behind_one_address_one_offender_is_touched_a
     settle(house, pupils)
     offender = pupils[7]
     async with gathered(house, pupils) as crowd:
-        assert all(found.refused for found in await crowd.run(offender, *OWN_WAYS))
+        assert all(found.refused for found in await crowd.run(offender, *own_ways(0)))
         assert restricted(house) == {offender}
         async with asyncio.timeout(WAIT_S):
             while not (await crowd.run(offender, "1 + 1"))[0].refused:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -180,7 +181,9 @@ def test_in_a_browser_the_words_are_theirs(house: Service, browser: Browser) -> 
             restrict(house, "nina", "account")
             await gone(member)
 
-    asyncio.run(work())
+    # Playwright's loop runs in this thread.
+    with ThreadPoolExecutor(1) as aside:
+        aside.submit(asyncio.run, work()).result()
     page = person(browser, "pt-BR").new_page()
     log_in(page, house.url, "nina", PASSWORD)
     page.goto(f"{house.url}/hub/spawn")

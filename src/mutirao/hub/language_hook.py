@@ -89,12 +89,16 @@ def hub_frame(context: Context) -> Frame:
 
 
 @pass_context
-async def restriction(context: Context) -> Any:
-    """The gravest restriction of whoever looks at this page, None without one."""
+def restriction(context: Context) -> Any:
+    """The gravest restriction of whoever looks at this page, None without one; Jinja awaits it, where it can."""
     user = context.get("user")
-    if HubLanguage.standings is None or not user:
+    if HubLanguage.standings is None or not user or not context.environment.is_async:
         return None
-    return (await HubLanguage.standings.of(user.name)).any
+    return _gravest(user.name)
+
+
+async def _gravest(member: str) -> Any:
+    return (await HubLanguage.standings.of(member)).any
 
 
 @pass_context

@@ -81,7 +81,7 @@ def refuse_restricted(
         held = (await standings.of(spawner.user.name)).compute
         if held is not None:
             said = f"{held.words[language_of(getattr(spawner, 'handler', None))]} {held.url}"
-            refusal = HTTPError(403, said.replace("%", "%%"))
+            refusal = HTTPError(403, said)
             refusal.jupyterhub_message = said  # type: ignore[attr-defined]  # what the hub's page shows
             raise refusal
         if then is not None:
