@@ -157,9 +157,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("POST", "review/purpose/{id}"): desk(Who.REVIEWERS, a_purpose, answer="grant"),
     ("POST", "review/report/{id}/link"): desk(Who.REVIEWERS, a_report, member="ana"),
     ("POST", "review/report/{id}/close"): desk(Who.REVIEWERS, a_report),
-    ("POST", "review/incident/{number}"): desk(
-        Who.BOTH, an_incident, "review/incident/{number}", outcome="reverse"
-    ),
+    ("POST", "review/incident/{number}"): desk(Who.BOTH, an_incident, "review/incident/{number}", outcome="reverse"),
     ("GET", "report"): Row(Who.ALL),
     ("POST", "report"): Row(Who.ALL, form=REPORT, page="report", by=""),
     ("GET", "report/{token}"): Row(Who.ALL, a_report),

@@ -62,7 +62,7 @@ class AppealView(View):
 
 
 class PurposeView(View):
-    """A declared purpose or a question, with its answer; `old-policy` was granted under a version no longer in force."""
+    """A declared purpose or a question, with its answer; `old-policy` was granted under an older version."""
 
     id: int
     case: str | None
@@ -203,7 +203,7 @@ def view_purposes(
 
 
 def view_account(
-    session: Session, member: str, policies: Mapping[int, PolicyVersion], office: Office, now: datetime, lang: str
+    session: Session, member: str, policies: Mapping[int, PolicyVersion], now: datetime, lang: str
 ) -> AccountView:
     """What holds for a member's account."""
     paused = appeal.clock_paused_since(session)

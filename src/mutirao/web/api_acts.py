@@ -18,7 +18,9 @@ from mutirao.web.site import Site
 from mutirao.web.view import View
 
 Id = Annotated[int, Path(ge=1, le=acts.LARGEST)]
-Why = Annotated[str, Field(max_length=4000, description="The reason, which the member reads; most acts want 10 characters")]
+Why = Annotated[
+    str, Field(max_length=4000, description="The reason, which the member reads; most acts want 10 characters")
+]
 Days = Annotated[float, Field(gt=0, le=acts.LONGEST_DAYS)]
 
 
