@@ -152,7 +152,7 @@ def view_appeal(entry: Appeal, paused_since: datetime | None) -> AppealView:
         opened_at=entry.opened_at,
         due_at=entry.due_at,
         clock_paused_since=paused_since if is_open and entry.lapsed_at is None else None,
-        state=entry.outcome or ("lapsed" if entry.lapsed_at else "open"),  # type: ignore[arg-type]  # validated
+        state=entry.outcome or ("lapsed" if entry.lapsed_at else "open"),
         answered_at=entry.answered_at,
         answered_by=entry.answered_by,
         answer=entry.answer,

@@ -135,7 +135,7 @@ def act_routes(site: Site) -> APIRouter:
         return JSONResponse({"number": outcome.number})
 
     more: dict[str, Any] = {"response_model": DoneView, "responses": ANSWERS}
-    refused = {code: ANSWERS[code] for code in (401, 404, 503)}
+    refused: dict[int | str, dict[str, Any]] = {code: ANSWERS[code] for code in (401, 404, 503)}
 
     @router.get("/me/account", summary="My strikes, restrictions, appeals and purposes", responses=refused)
     def account(request: Request, visitor: Member) -> AccountView:
