@@ -256,14 +256,17 @@ def test_every_direct_dependency_has_its_reason() -> None:
 
 
 async def test_the_page_of_the_api_names_exactly_its_addresses(tmp_path: Path) -> None:
-    rows = re.findall(r"^\| `GET (\S+)` \|", (DOCS / "reference" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(GET|POST) (\S+)` \|", (DOCS / "reference" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
 
     with twin.house(tmp_path) as house:
         async with house.browser() as browser:
             described = (await browser.get(f"{PREFIX}api/openapi.json")).json()["paths"]
 
-    assert {f"{PREFIX}api{row}" for row in rows} == set(described)
-    assert all(set(methods) == {"get"} for methods in described.values())
+    assert {(method.lower(), f"{PREFIX}api{path}") for method, path in rows} == {
+        (method, path) for path, methods in described.items() for method in methods
+    }
 
 
 def test_the_changelog_holds_this_version() -> None:

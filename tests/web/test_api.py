@@ -68,7 +68,7 @@ async def test_the_description_lists_every_route_of_the_api(house: House) -> Non
             "review/reports/{id}/link",
             "review/reports/{id}/close",
             "review/incidents/{number}",
-        )  # fmt: skip
+        )
     }
 
 

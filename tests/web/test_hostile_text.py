@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from mutirao.cases.role import Role
 from mutirao.language import LANGUAGES
 from mutirao.web.app import PREFIX
-from mutirao.cases.role import Role
 from mutirao.web.hub import Person, Runtime
 from tests.flows.browser import CHROMIUM, chromium
 from tests.web import twin

@@ -92,7 +92,11 @@ async def client(hub: HubServer) -> AsyncIterator[JupyterHub]:
 
 @pytest.mark.parametrize(
     ("token", "name", "roles", "admin"),
-    [("ana", "ana", {"member"}, False), ("rui", "rui", {"member", "reviewer"}, False), ("olga", "olga", {"member", "operator"}, True)],
+    [
+        ("ana", "ana", {"member"}, False),
+        ("rui", "rui", {"member", "reviewer"}, False),
+        ("olga", "olga", {"member", "operator"}, True),
+    ],
 )
 async def test_the_hub_says_who_holds_a_token(
     client: JupyterHub, token: str, name: str, roles: set[str], admin: bool

@@ -3,7 +3,8 @@
 From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_BASE_URL, JUPYTERHUB_API_URL,
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE, MUTIRAO_SUBDOMAIN_HOST and
-MUTIRAO_PUBLIC_URL (where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas),
+MUTIRAO_PUBLIC_URL (where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by
+commas),
 MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES, MUTIRAO_ROLES (which JupyterHub
 groups make reviewers, operators and auditors) and MUTIRAO_MAIL, each that table of the settings as JSON. For the
 metrics: MUTIRAO_GATE_URLS, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE, the file in which the last signed head of the audit

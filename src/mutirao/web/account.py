@@ -62,7 +62,7 @@ class AppealView(View):
 
 
 class PurposeView(View):
-    """A declared purpose or a question, with its answer; `old-policy` was granted under a version no longer in force."""
+    """A declared purpose or a question, with its answer; `old-policy` was granted under an older version."""
 
     id: int
     case: str | None
@@ -152,7 +152,7 @@ def view_appeal(entry: Appeal, paused_since: datetime | None) -> AppealView:
         opened_at=entry.opened_at,
         due_at=entry.due_at,
         clock_paused_since=paused_since if is_open and entry.lapsed_at is None else None,
-        state=entry.outcome or ("lapsed" if entry.lapsed_at else "open"),  # type: ignore[arg-type]  # validated
+        state=entry.outcome or ("lapsed" if entry.lapsed_at else "open"),
         answered_at=entry.answered_at,
         answered_by=entry.answered_by,
         answer=entry.answer,
@@ -203,7 +203,7 @@ def view_purposes(
 
 
 def view_account(
-    session: Session, member: str, policies: Mapping[int, PolicyVersion], office: Office, now: datetime, lang: str
+    session: Session, member: str, policies: Mapping[int, PolicyVersion], now: datetime, lang: str
 ) -> AccountView:
     """What holds for a member's account."""
     paused = appeal.clock_paused_since(session)

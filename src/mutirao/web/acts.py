@@ -72,7 +72,7 @@ def plain(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
-def days_of(text: str) -> float | None | Refused:
+def days_of(text: str) -> float | Refused | None:
     """A number of days as people type it, comma or point; None for nothing. Refused: days."""
     if not text.strip():
         return None
@@ -162,9 +162,7 @@ def answer_appeal(
         ends_at = now + timedelta(days=left) if left else None
         return _told(
             case.number,
-            appeal.answer(
-                session, site.office, found, person.name, Outcome(outcome), plain(why), now, ends_at=ends_at
-            ),
+            appeal.answer(session, site.office, found, person.name, Outcome(outcome), plain(why), now, ends_at=ends_at),
         )
 
 
@@ -189,9 +187,7 @@ def restrict(
         )
 
 
-def lift(
-    site: Site, person: Person, number: int, why: str, *, give_back: bool, proof: Proof = no_proof
-) -> Outcomes:
+def lift(site: Site, person: Person, number: int, why: str, *, give_back: bool, proof: Proof = no_proof) -> Outcomes:
     """Lift a restriction before its end, giving the time back or not."""
     _need(person, Act.DECIDE)
     with site.store.write() as session:
@@ -247,9 +243,7 @@ def link_report(site: Site, person: Person, number: int, about: str, why: str, p
         proof(found.case.number)
         if not about or len(about) > 255 or not about.isprintable() or "/" in about:
             return Not(found.case.number, "member")
-        return _told(
-            found.case.number, report.link(session, found, about, person.name, plain(why), site.clock())
-        )
+        return _told(found.case.number, report.link(session, found, about, person.name, plain(why), site.clock()))
 
 
 def close_report(site: Site, person: Person, number: int, why: str, proof: Proof = no_proof) -> Outcomes:

@@ -18,7 +18,9 @@ from mutirao.web.site import Site
 from mutirao.web.view import View
 
 Id = Annotated[int, Path(ge=1, le=acts.LARGEST)]
-Why = Annotated[str, Field(max_length=4000, description="The reason, which the member reads; most acts want 10 characters")]
+Why = Annotated[
+    str, Field(max_length=4000, description="The reason, which the member reads; most acts want 10 characters")
+]
 Days = Annotated[float, Field(gt=0, le=acts.LONGEST_DAYS)]
 
 
@@ -133,7 +135,7 @@ def act_routes(site: Site) -> APIRouter:
         return JSONResponse({"number": outcome.number})
 
     more: dict[str, Any] = {"response_model": DoneView, "responses": ANSWERS}
-    refused = {code: ANSWERS[code] for code in (401, 404, 503)}
+    refused: dict[int | str, dict[str, Any]] = {code: ANSWERS[code] for code in (401, 404, 503)}
 
     @router.get("/me/account", summary="My strikes, restrictions, appeals and purposes", responses=refused)
     def account(request: Request, visitor: Member) -> AccountView:

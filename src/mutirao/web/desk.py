@@ -6,8 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from mutirao.cases import appeal, incident, report, review, sanction, strike
-from mutirao.cases.office import Office
+from mutirao.cases import appeal, incident, review, sanction, strike
 from mutirao.cases.record import cases_of
 from mutirao.policy.category import Category
 from mutirao.policy.version import PolicyVersion
@@ -105,13 +104,13 @@ class FileView(View):
     cases: tuple[MemberLine, ...]
 
 
-def view_queue(
-    session: Session, policies: Mapping[int, PolicyVersion], by: str, now: datetime, lang: str
-) -> QueueView:
+def view_queue(session: Session, policies: Mapping[int, PolicyVersion], by: str, now: datetime, lang: str) -> QueueView:
     """The queue as `by` sees it."""
     found = review.queue(session, now)
     return QueueView(
-        appeals=tuple(_waiting(session, one, found.clock_paused_since, policies, by, now, lang) for one in found.appeals),
+        appeals=tuple(
+            _waiting(session, one, found.clock_paused_since, policies, by, now, lang) for one in found.appeals
+        ),
         clock_paused_since=found.clock_paused_since,
         purposes=_asked(session, found.exemptions, policies, now, lang),
         reports=tuple(view_report(one, policies, lang) for one in found.reports),

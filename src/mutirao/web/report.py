@@ -1,6 +1,6 @@
 """Reports from outside: a form for everybody, and a page behind a secret address that says how it stands."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from starlette.responses import RedirectResponse, Response
@@ -73,7 +73,7 @@ def report_routes(site: Site) -> APIRouter:
             found = report.by_token(session, token)
             if found is None:
                 raise HTTPException(404)
-            values = {
+            values: dict[str, Any] = {
                 "number": found.case.number,
                 "at": found.at,
                 "closed_at": found.closed_at,

@@ -125,9 +125,7 @@ def review_routes(site: Site) -> APIRouter:
         why: Text = "",
         form_key: Text = "",
     ) -> Response:
-        done = acts.answer_appeal(
-            site, visitor.person, id, outcome, days, why, proof(request, visitor, form_key)
-        )
+        done = acts.answer_appeal(site, visitor.person, id, outcome, days, why, proof(request, visitor, form_key))
         return after(request, visitor, done, f"appeal-{id}", {"outcome": outcome, "days": days, "why": why})
 
     @router.post("/case/{number}/restrict")

@@ -134,7 +134,7 @@ class Site:
     def account_of(self, member: str, lang: str) -> AccountView:
         """What holds for the member's account: strikes, restrictions, appeals, purposes, and where to write to."""
         with self.store.read() as session:
-            return view_account(session, member, self.policies, self.office, self.clock(), lang)
+            return view_account(session, member, self.policies, self.clock(), lang)
 
     def own_case(self, session: Session, number: str, person: Person) -> Case:
         """The stored case where this person may see it, else 404."""
