@@ -40,6 +40,7 @@ PURE = (
     "cases/decide.py",
     "cases/ladder.py",
     "cases/cause.py",
+    "cases/link.py",
     "cases/role.py",
     "cases/letter.py",
     "policy/diff.py",

@@ -1,7 +1,7 @@
 """Which host uid each part of the service runs as: one each, counted down from the members' range.
 
 The offsets are fixed for ever, because files on the disk carry them. STORE is the group of the database's folder,
-which gate and pages both write; nobody has it as a uid.
+which gate and pages both write and the warden reads; nobody has it as a uid.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ class Offset(IntEnum):
     GATE = 4
     PAGES = 5
     FORWARDER = 6
+    WARDEN = 7
 
 
 UMASK = 0o077
@@ -65,6 +66,10 @@ class Accounts:
     @property
     def pages(self) -> Account | None:
         return self._sharing(Offset.PAGES)
+
+    @property
+    def warden(self) -> Account | None:
+        return self._sharing(Offset.WARDEN)
 
     def _own(self, offset: Offset) -> Account | None:
         number = self.first_member - offset

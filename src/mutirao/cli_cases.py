@@ -1,4 +1,4 @@
-"""The commands about cases: `mutirao case`, `sanction`, `incident`, `exemption`; each act names who did it."""
+"""The commands about cases: `mutirao case`, `sanction`, `incident`, `rule`, `exemption`; each act names who did it."""
 
 import argparse
 import json
@@ -50,12 +50,29 @@ class Commands:
         command(incidents, "list", self.incident_list)
         command(incidents, "reverse", self.incident_reverse, number, by, why)
         command(incidents, "confirm", self.incident_confirm, number, by, why)
+        rules = group("rule", "the rules that cells are judged by")
+        command(rules, "list", self.rule_list)
         exemptions = group("exemption", "leave for declared purposes")
         command(exemptions, "list", self.exemption_list, member)
         which: Any = (("exemption",), {"type": int})
         days: Any = (("--days",), {"type": float, "help": "days until it ends (the most that is configured)"})
         command(exemptions, "grant", self.exemption_grant, which, by, why, days)
         command(exemptions, "refuse", self.exemption_refuse, which, by, why)
+
+    def rule_list(self, options: argparse.Namespace) -> None:
+        """List the rules: what each may do by what it ships with, and what its own record leaves it."""
+        from mutirao.cases import demotion
+        from mutirao.detect.pack import default_pack
+
+        with self._store(options).read() as session:
+            for rule in default_pack():
+                record = demotion.standing(session, rule.category, rule.id, rule.version)
+                left = record.allows(rule.maturity)
+                now = f"{rule.maturity}" if left is rule.maturity else f"{rule.maturity}, demoted to {left}"
+                print(
+                    f"{rule.id}\t{rule.version}\t{rule.category}\t{rule.level.key}\t{now}\t"
+                    f"{record.stopped} people stopped, {record.reversed} reversed"
+                )
 
     def _office(self, options: argparse.Namespace) -> Any:
         from mutirao.cases.office import Office

@@ -198,7 +198,13 @@ class Supervisor:
     def _homes(self) -> dict[str, Account | None]:
         """The parts with a folder of their own to run in, and whose it is."""
         ours = self.accounts
-        return {"proxy": ours.proxy, "gate": ours.gate, "pages": ours.pages, "forwarder": ours.forwarder}
+        return {
+            "proxy": ours.proxy,
+            "gate": ours.gate,
+            "pages": ours.pages,
+            "forwarder": ours.forwarder,
+            "warden": ours.warden,
+        }
 
     def _migrate(self) -> None:
         """Bring the store up to date as one of the two parts that share it, so that the files are theirs."""
@@ -253,6 +259,7 @@ class Supervisor:
             gate_secret=secrets.token_hex(32),
             service_token=secrets.token_hex(32),
             supervisor_token=secrets.token_hex(32),
+            warden_token=secrets.token_hex(32),
             web_secret=secrets.token_hex(32),
             demo_password=_demo_password() if demo else "",
             operator_password=operator,
@@ -304,6 +311,7 @@ class Supervisor:
                 cwd=self.data / "hub",
                 stop_timeout_s=60,
             ),
+            self._part("warden", (python, "-m", "mutirao.hub.warden"), self._warden_environment(place), ours.warden),
         )
         for part in parts:
             if self.end.is_set():
@@ -367,6 +375,13 @@ class Supervisor:
             "MUTIRAO_CASES": self.settings.cases.model_dump_json(),
             "MUTIRAO_SCAN_BUDGET_S": str(self.settings.gate.scan_budget_s),
             "JUPYTERHUB_API_URL": place.hub_api_url,
+        }
+
+    def _warden_environment(self, place: Place) -> dict[str, str]:
+        return {
+            "MUTIRAO_DATABASE": self.settings.store_url,
+            "JUPYTERHUB_API_URL": place.hub_api_url,
+            "JUPYTERHUB_API_TOKEN": place.warden_token,
         }
 
     def _trusted(self) -> str:

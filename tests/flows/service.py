@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutirao.accounts import Account
+
 ROOT = Path(__file__).parents[2]
 PASSWORD = "a demo password"
 READY_TIMEOUT_S = 300
@@ -51,6 +53,23 @@ def environment() -> dict[str, str]:
     """Our own environment, with the staged package that every uid can read."""
     app = os.environ.get("MUTIRAO_APP", str(ROOT / "src"))
     return os.environ | {"PYTHONPATH": app, "MUTIRAO_PASSWORD": PASSWORD}
+
+
+def as_part(account: Account | None, code: str, *arguments: str) -> str:
+    """Run a few lines of Python as one of the service's own users, as it would itself; what they printed."""
+    assert account is not None
+    command = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", "--inh-caps=-all"]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", code, *arguments],
+        env=environment(),
+        umask=account.umask,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def free_port() -> int:

@@ -20,6 +20,7 @@ MARKS = {
     "hub": "jupyterhub_config",
     "broker": "mutirao.hub.broker",
     "forwarder": "mutirao.hub.forward",
+    "warden": "mutirao.hub.warden",
 }
 
 

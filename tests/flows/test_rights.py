@@ -16,7 +16,7 @@ from tests.flows.service import PASSWORD, Service, running
 from tests.flows.test_restart import MARKS, part_of
 
 OURS = Accounts(2_000_000)
-UNPRIVILEGED = ("hub", "proxy", "gate", "pages", "forwarder")
+UNPRIVILEGED = ("hub", "proxy", "gate", "pages", "forwarder", "warden")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,7 @@ def test_no_part_knows_anothers_secrets(house: Service) -> None:
         "gate": place["gate_secret"],
         "service": place["service_token"],
         "supervisor": place["supervisor_token"],
+        "warden": place["warden_token"],
         "password": place["demo_password"],
         "pages": known["pages"]["MUTIRAO_COOKIE_SECRET"],
     }
@@ -73,6 +74,7 @@ def test_no_part_knows_anothers_secrets(house: Service) -> None:
         "proxy": {"proxy"},
         "gate": {"gate", "service"},
         "pages": {"pages", "service"},
+        "warden": {"warden"},
         "hub": set(secrets) - {"pages"},
     }
 
@@ -102,10 +104,16 @@ async def test_each_part_reaches_its_own_files_and_no_others(house: Service) -> 
         kept += list((data / "sandbox" / "homes").rglob("*.img")) + list(Path("/run/mutirao").glob("*/*.json"))
         reached = {name: opened_as(getattr(OURS, name).uid, getattr(OURS, name).gid, kept) for name in UNPRIVILEGED}
     public = {data / "mutirao.toml", data / "output.txt", *(path for path in kept if "environments" in path.parts)}
-    public |= {data / "lock", data / "sandbox" / "port", data / "audit" / "state.json", data / "audit" / "key.pub"}
+    public |= {
+        data / "lock",
+        data / "sandbox" / "port",
+        data / "audit" / "state.json",
+        data / "audit" / "key.pub",
+        data / "audit" / "heads.jsonl",
+    }
 
     for name, paths in reached.items():
-        own = {"hub": "hub", "gate": "store", "pages": "store"}.get(name)
+        own = {"hub": "hub", "gate": "store", "pages": "store", "warden": "store"}.get(name)
         assert {path for path in paths - public if own is None or not path.is_relative_to(data / own)} == set(), name
     assert data / "hub" / "jupyterhub.sqlite" in reached["hub"]
     assert data / "store" / "mutirao.sqlite" in reached["gate"] & reached["pages"]

@@ -49,7 +49,7 @@ def test_an_empty_configuration_is_guarded(tmp_path: Path) -> None:
 
     assert issubclass(c.JupyterHub.proxy_class, Guarded)
     assert issubclass(c.JupyterHub.proxy_class, ConfigurableHTTPProxy)
-    assert [one["name"] for one in c.JupyterHub.services] == ["mutirao", "mutirao-gate"]
+    assert [one["name"] for one in c.JupyterHub.services] == ["mutirao", "mutirao-gate", "mutirao-warden"]
     assert role(c, "user")["scopes"] == ["self", PAGES]
 
 
@@ -63,7 +63,7 @@ def test_what_was_assigned_stays(tmp_path: Path) -> None:
     c.JupyterHub.extra_handlers = [("/x", object)]
     guarded(c, tmp_path)
 
-    assert [one["name"] for one in c.JupyterHub.services] == ["cull", "mutirao", "mutirao-gate"]
+    assert [one["name"] for one in c.JupyterHub.services] == ["cull", "mutirao", "mutirao-gate", "mutirao-warden"]
     assert role(c, "cull")["scopes"] == ["list:users"]
     assert role(c, "user")["scopes"] == ["self", "shares", PAGES]
     assert len(c.JupyterHub.extra_handlers) == 2
@@ -77,7 +77,7 @@ def test_what_was_appended_stays(tmp_path: Path) -> None:
     c.JupyterHub.extra_user_scopes.add("shares")
     guarded(c, tmp_path)
 
-    assert [one["name"] for one in c.JupyterHub.services] == ["cull", "mutirao", "mutirao-gate"]
+    assert [one["name"] for one in c.JupyterHub.services] == ["cull", "mutirao", "mutirao-gate", "mutirao-warden"]
     assert role(c, "cull")
     assert role(c, "user")["scopes"] == ["self", "shares", PAGES]
 

@@ -8,6 +8,7 @@ from mutirao.config import Settings
 from mutirao.errors import SandboxError
 from mutirao.hub import environment
 from mutirao.hub.recipe import ARGUMENTS, PORT, Recipe
+from mutirao.hub.room import READING_ROOM
 from mutirao.sandbox.ask import AskError, Start
 
 
@@ -52,3 +53,16 @@ def test_what_is_not_offered_is_refused(recipe: Recipe, key: str, value: str) ->
 def test_what_is_not_built_can_not_be_started(recipe: Recipe) -> None:
     with pytest.raises(SandboxError, match="not built"):
         recipe.spec(asked(environment="ml"))
+
+
+def test_a_reading_room_is_small_shut_off_and_the_same_for_everybody(recipe: Recipe) -> None:
+    """Fixed by the broker: a hub that was taken over can ask for it by name, and can't make it wider."""
+    spec = recipe.spec(asked(size=READING_ROOM))
+
+    assert (spec.limits.memory_mb, spec.limits.cpus, spec.limits.processes) == (320, 0.5, 64)
+    assert spec.limits.disk_mb == max(size.disk_mb for size in recipe.settings.sizes.values())
+    assert (spec.network.tcp_ports, spec.network.dns, spec.network.allow) == ((), False, ())
+    assert spec.argv[-1] == "--ServerApp.kernel_manager_class=reading_room.NoKernels"
+    assert spec.env["JUPYTERHUB_DISABLE_USER_CONFIG"] == "1"
+    assert [shown.inside for shown in spec.read_only] == [spec.env["PYTHONPATH"]]
+    assert (spec.read_only[0].source / "reading_room.py").is_file()

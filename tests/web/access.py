@@ -26,6 +26,8 @@ class Who(Enum):
     """Whoever is logged in, about themselves alone."""
     OWNER = auto()
     """The member whose it is; for others it does not exist."""
+    HUB = auto()
+    """The hub alone, by the service's own token; for everybody else it does not exist."""
     WAY = auto()
     """A step of logging in or out: redirects or a refusal, never content."""
 
@@ -70,6 +72,7 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "oauth_callback"): Row(Who.WAY),
     ("GET", "logout"): Row(Who.WAY),
     ("GET", "healthz"): Row(Who.ALL),
+    ("GET", "internal/standing"): Row(Who.HUB),
     ("GET", "api/openapi.json"): Row(Who.ALL),
     ("GET", "api/policy"): Row(Who.ALL),
     ("GET", "api/policy/versions"): Row(Who.ALL),

@@ -66,7 +66,13 @@ async def test_anonymous_gets_what_is_for_all_and_nothing_else(house: House, key
     one = await asked(house, key)
     async with house.browser() as browser:
         answer = await one.by(browser)
-    expected = {Who.ALL: {200}, Who.MEMBERS: {302, 401}, Who.OWNER: {302, 401, 403}, Who.WAY: {302, 303, 403}}
+    expected = {
+        Who.ALL: {200},
+        Who.MEMBERS: {302, 401},
+        Who.OWNER: {302, 401, 403},
+        Who.WAY: {302, 303, 403},
+        Who.HUB: {404},
+    }
     assert answer.status_code in expected[one.row.who]
     if one.row.who is not Who.ALL:
         assert EVIDENCE not in answer.text

@@ -161,6 +161,10 @@ def answer(
     appeal.outcome, appeal.answered_at, appeal.answered_by, appeal.answer = outcome.value, now, by, why
     appeal.answer_decision_id, appeal.given_back_s = made.id, given
     session.flush()
+    if outcome is Outcome.REVERSED:
+        from mutirao.cases import demotion
+
+        demotion.note(session, case, now)
     return appeal
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from mutirao.cases import account, casebook, decision, delivery, exemption, member, permit, wording
+from mutirao.cases import account, casebook, decision, delivery, demotion, exemption, member, permit, wording
 from mutirao.cases.account import Follows
 from mutirao.cases.action import GRAVITY, Action
 from mutirao.cases.adoption import in_force
@@ -81,6 +81,8 @@ class Desk:
             clauses = self.office.policies[current.version].clauses
             if cell.actor is not None:
                 member.seen(session, cell.actor, now)
+            # What a rule may do is what its shipped maturity and its own record both allow.
+            findings = demotion.graded(session, findings)
             graded = [
                 (finding, self._grade(session, cell, finding, current.version, now))
                 for finding in findings

@@ -18,7 +18,10 @@ from mutirao.errors import ConfigError
 from mutirao.gate.shard import split_urls
 from mutirao.hub import actor_api
 from mutirao.hub.proxy import Guarded
+from mutirao.hub.standing import Standings, refuse_restricted
 from mutirao.hub.traefik import Prefixing
+from mutirao.hub.warden import SCOPES
+from mutirao.hub.warden import SERVICE as WARDEN
 from mutirao.origins import Origins, origins
 from mutirao.policy.version import load_versions
 from mutirao.store.store import MIGRATION_PATIENCE_S, Store
@@ -98,8 +101,20 @@ def guard(
             }
             for number, url in enumerate(gate_urls)
         ),
+        {
+            "name": WARDEN,
+            "command": [sys.executable, "-m", "mutirao.hub.warden"],
+            "environment": shared,
+            "display": False,
+            **user,
+        },
     ]
-    c.JupyterHub.load_roles = _with_roles(_listed(c, "load_roles"), _listed(c, "extra_user_scopes"))
+    c.JupyterHub.load_roles = [
+        *_with_roles(_listed(c, "load_roles"), _listed(c, "extra_user_scopes")),
+        {"name": WARDEN, "services": [WARDEN], "scopes": SCOPES},
+    ]
+    standings = Standings(f"{pages_url}{base_url}services/mutirao/", service_token)
+    c.Spawner.pre_spawn_hook = refuse_restricted(standings, c.Spawner.get("pre_spawn_hook", None))
     c.JupyterHub.extra_handlers = [*_listed(c, "extra_handlers"), (actor_api.PATH, actor_api.ActorAPIHandler)]
 
 

@@ -11,7 +11,8 @@ from mutirao.hub.place import here
 from mutirao.hub.proxy import GuardedProxy
 from mutirao.hub.recipe import PORT
 from mutirao.hub.session import harden
-from mutirao.hub.spawner import SandboxSpawner
+from mutirao.hub.spawner import SandboxSpawner, standings
+from mutirao.hub.warden import SCOPES, SERVICE
 from mutirao.origins import subdomain
 from mutirao.sandbox.client import Client
 
@@ -67,10 +68,13 @@ c.JupyterHub.services = [
     },
     # Has the hub tell a restarted proxy its routes; whoever may do that could also send the hub to another proxy.
     {"name": "mutirao-supervisor", "api_token": place.supervisor_token, "display": False},
+    # Stops the runtimes of members who may no longer run code.
+    {"name": SERVICE, "api_token": place.warden_token, "display": False},
 ]
 c.JupyterHub.load_roles = [
     *roles(),
     {"name": "mutirao-supervisor", "services": ["mutirao-supervisor"], "scopes": ["proxy"]},
+    {"name": SERVICE, "services": [SERVICE], "scopes": SCOPES},
 ]
 c.JupyterHub.extra_handlers = [(actor_api.PATH, actor_api.ActorAPIHandler)]
 dress(
@@ -79,6 +83,7 @@ dress(
     default_language=settings.service.language,
     origins=settings.origins,
     hsts_s=settings.tls.hsts_days * 86_400,
+    standings=standings(place),
 )
 
 

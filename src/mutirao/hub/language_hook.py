@@ -89,6 +89,19 @@ def hub_frame(context: Context) -> Frame:
 
 
 @pass_context
+def restriction(context: Context) -> Any:
+    """The gravest restriction of whoever looks at this page, None without one; Jinja awaits it, where it can."""
+    user = context.get("user")
+    if HubLanguage.standings is None or not user or not context.environment.is_async:
+        return None
+    return _gravest(user.name)
+
+
+async def _gravest(member: str) -> Any:
+    return (await HubLanguage.standings.of(member)).any
+
+
+@pass_context
 def csp_nonce(context: Context) -> str:
     """What this page's scripts carry, so that the browser runs them and no others."""
     handler = handler_of(context)
@@ -103,10 +116,14 @@ class HubLanguage(Extension):
 
     default: ClassVar[str] = "en"
     origins: ClassVar[Origins] = Origins()
+    standings: ClassVar[Any] = None
+    """Whom to ask who is restricted; None asks nobody."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        environment.globals.update({"_": say, "lang": lang, "hub_frame": hub_frame, "csp_nonce": csp_nonce})
+        environment.globals.update(
+            {"_": say, "lang": lang, "hub_frame": hub_frame, "csp_nonce": csp_nonce, "restriction": restriction}
+        )
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:  # noqa: ARG002
         """JupyterHub's page says English whatever it speaks, and no block of its template reaches that."""
@@ -120,6 +137,7 @@ def dress(
     default_language: str = "en",
     origins: Origins = Origins(),  # noqa: B008 - frozen
     hsts_s: int = 0,
+    standings: Any = None,
 ) -> None:
     """Give the hub our pages: templates, languages, style and logo; `native` for NativeAuthenticator's pages too."""
     from importlib.resources import files
@@ -130,6 +148,7 @@ def dress(
     static = package / "web" / "static"
     HubLanguage.default = default_language
     HubLanguage.origins = origins
+    HubLanguage.standings = standings
     c.JupyterHub.tornado_settings = {
         "headers": headers.headers(origins, hsts_s),
         # For the hub's cookies, the servers' and those of forms alike.

@@ -28,6 +28,7 @@ class Place:
     service_token: str = ""
     web_secret: str = ""
     supervisor_token: str = ""
+    warden_token: str = ""
     demo_password: str = ""
     operator_password: str = ""
 

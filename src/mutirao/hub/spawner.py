@@ -18,6 +18,8 @@ from mutirao.hub import environment, start_form
 from mutirao.hub.announce import Announcer
 from mutirao.hub.language_hook import language_of
 from mutirao.hub.place import Place, here
+from mutirao.hub.room import MEMORY_MB, READING_ROOM
+from mutirao.hub.standing import Standing, Standings
 from mutirao.sandbox.ask import VARIABLE, Seat
 from mutirao.sandbox.client import BrokerAway, Client
 
@@ -31,6 +33,8 @@ SHOWN = 64
 class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is published
     """Starts single-user servers in bubblewrap sandboxes; `user_options` are {"environment": …, "size": …}."""
 
+    user_options: dict[str, Any]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.running: Seat | None = None
@@ -42,7 +46,15 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
         return _place().settings
 
     def _options_form_default(self) -> Any:
-        return lambda spawner: start_form.start_form(*choices(spawner.settings), _language(spawner))
+        async def form(spawner: "SandboxSpawner") -> str:
+            standing = await spawner.standing()
+            return start_form.start_form(*choices(spawner.settings), _language(spawner), standing)
+
+        return form
+
+    async def standing(self) -> Standing:
+        """What is restricted for the member now."""
+        return await standings(_place()).of(self.user.name)
 
     def options_from_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The choice on the start page, checked."""
@@ -60,7 +72,9 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
             raise SpawnException(f"{named}: only environment and size can be chosen.", reason="options")
         chosen = []
         for key, known in (("environment", self.settings.environments), ("size", self.settings.sizes)):
-            value = options.get(key) or next(iter(known))
+            value = options.get(key)
+            # Kept by the hub from the last start: nobody chooses it, and whoever is free again needs none.
+            value = next(iter(known)) if not value or value == READING_ROOM else value
             if not isinstance(value, str) or value not in known:
                 raise SpawnException(
                     f"{key} {repr(value)[:SHOWN]} is not offered: choose {', '.join(known)}.", reason=key
@@ -71,6 +85,10 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
     async def start(self) -> tuple[str, int]:
         """Build the walls, start the server inside, and give its address."""
         name, size_name = self._chosen(self.user_options)
+        if (await self.standing()).compute is not None:
+            size_name = READING_ROOM
+        # What the hub tells of this server, to the warden too.
+        self.user_options = self.orm_spawner.user_options = {"environment": name, "size": size_name}
         try:
             chosen = environment.find(name, self.settings.service.data)
         except ConfigError as error:
@@ -164,8 +182,10 @@ class SandboxSpawner(Spawner):  # type: ignore[misc]  # no type information is p
     def _watch_memory(self, running: Seat) -> None:
         # A size that is no longer offered would raise here; its runtimes go on all the same.
         with contextlib.suppress(SpawnException):
+            reading = self.user_options.get("size") == READING_ROOM
             size = self.settings.sizes[self._chosen(self.user_options)[1]]
-            self._oom_watch = asyncio.create_task(self._watch_oom(running, size.memory_mb))
+            memory_mb = MEMORY_MB if reading else size.memory_mb
+            self._oom_watch = asyncio.create_task(self._watch_oom(running, memory_mb))
 
     async def _watch_oom(self, running: Seat, memory_mb: int) -> None:
         """Tell the member in the notebook when the kernel killed something for want of memory."""
@@ -221,6 +241,11 @@ def choices(settings: Settings) -> tuple[list[start_form.Environment], list[star
         environments.append(start_form.Environment(name, entry.title, entry.packages, ready))
     sizes = [start_form.Size(name, size.title, size.memory_mb, size.cpus) for name, size in settings.sizes.items()]
     return environments, sizes
+
+
+def standings(place: Place) -> Standings:
+    """Where this hub asks who is restricted."""
+    return Standings(f"{place.web_url}/services/mutirao/", place.service_token)
 
 
 def _language(spawner: Any) -> str:

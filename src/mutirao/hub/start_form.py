@@ -9,6 +9,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined, Template
 
 from mutirao.errors import SandboxError
+from mutirao.hub.standing import FREE, Standing
 from mutirao.language import translate
 
 FIELD_LENGTH = 64
@@ -39,14 +40,17 @@ class Size:
         return f"{self.memory_mb / 1024:g} GiB" if self.memory_mb >= 1024 else f"{self.memory_mb} MiB"
 
 
-def start_form(environments: Sequence[Environment], sizes: Sequence[Size], lang: str) -> str:
-    """The form's fields as HTML; the first environment that is ready and the first size are chosen beforehand."""
+def start_form(environments: Sequence[Environment], sizes: Sequence[Size], lang: str, standing: Standing = FREE) -> str:
+    """The form's fields as HTML; the first environment that is ready and the first size are chosen beforehand.
+
+    Who may not run code finds the restriction in words and the reading room's door, and nothing to choose.
+    """
 
     def say(text: str, /, **values: object) -> str:
         return translate(lang, "web", text, **values)
 
     usual = next((entry.name for entry in environments if entry.ready), None)
-    return _template().render(_=say, lang=lang, environments=environments, sizes=sizes, usual=usual)
+    return _template().render(_=say, lang=lang, standing=standing, environments=environments, sizes=sizes, usual=usual)
 
 
 def parse_start_form(

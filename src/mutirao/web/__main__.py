@@ -80,6 +80,7 @@ def serve(environment: Mapping[str, str]) -> None:
             token=environment.get("MUTIRAO_METRICS_TOKEN", ""),
             state_file=Path(environment["MUTIRAO_STATE"]) if environment.get("MUTIRAO_STATE") else None,
         ),
+        service_token=required(environment, "JUPYTERHUB_API_TOKEN"),
     )
     rounds = Rounds(
         store,

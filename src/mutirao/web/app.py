@@ -30,6 +30,7 @@ from mutirao.web.metrics import Watch
 from mutirao.web.page import Pages
 from mutirao.web.routes import page_routes
 from mutirao.web.site import Site
+from mutirao.web.standing import standing_routes
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,12 @@ def make_app(
     limits: Limits | None = None,
     hsts_s: int = 0,
     watch: Watch = NOTHING_WATCHED,
+    service_token: str = "",
 ) -> FastAPI:
     """The pages as an ASGI app.
 
     `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL;
-    `origins` says where hub and members are.
+    `origins` says where hub and members are; `service_token` is what the hub asks with.
     """
     if len(secret) < 32:
         raise ConfigError(f"MUTIRAO_COOKIE_SECRET has {len(secret)} characters: at least 32 are needed.")
@@ -85,6 +87,7 @@ def make_app(
     router = APIRouter(prefix=prefix.rstrip("/"))
     router.include_router(api_routes(site))
     router.include_router(page_routes(site))
+    router.include_router(standing_routes(site, service_token))
 
     @router.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
