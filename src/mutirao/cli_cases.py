@@ -64,7 +64,7 @@ class Commands:
         from mutirao.cases import demotion
         from mutirao.detect.pack import default_pack
 
-        with self._store(options).read() as session:
+        with self._read(options) as session:
             for rule in default_pack():
                 record = demotion.standing(session, rule.category, rule.id, rule.version)
                 left = record.allows(rule.maturity)

@@ -49,7 +49,26 @@ async def test_the_description_lists_every_route_of_the_api(house: House) -> Non
         described = (await browser.get(f"{PREFIX}api/openapi.json")).json()
     assert set(described["paths"]) == {
         f"{PREFIX}api/{path}"
-        for path in ("policy", "policy/versions", "policy/{number}", "me", "me/record", "cases/{number}")
+        for path in (
+            "policy",
+            "policy/versions",
+            "policy/{number}",
+            "me",
+            "me/record",
+            "me/account",
+            "me/purposes",
+            "cases/{number}",
+            "cases/{number}/appeal",
+            "review/queue",
+            "review/appeals/{id}",
+            "review/cases/{number}/restrict",
+            "review/cases/{number}/close",
+            "review/restrictions/{id}/lift",
+            "review/purposes/{id}",
+            "review/reports/{id}/link",
+            "review/reports/{id}/close",
+            "review/incidents/{number}",
+        )  # fmt: skip
     }
 
 

@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from mutirao.language import LANGUAGES
 from mutirao.web.app import PREFIX
+from mutirao.cases.role import Role
 from mutirao.web.hub import Person, Runtime
 from tests.flows.browser import CHROMIUM, chromium
 from tests.web import twin
@@ -54,7 +55,7 @@ def hostile(tmp_path: Path) -> Iterator[tuple[twin.House, str]]:
         # Playwright's loop runs in this thread already.
         with ThreadPoolExecutor(1) as aside:
             number = aside.submit(asyncio.run, house.case(seen, member=ALL, owner=ALL)).result()
-        twin.PEOPLE["hostile-token"] = Person(ALL, operator=True, admin=True)
+        twin.PEOPLE["hostile-token"] = Person(ALL, frozenset(Role), admin=True)
         house.hub.servers[ALL] = (Runtime(ALL, "/user/x/", True, None, ALL, ALL),)
         try:
             yield house, number

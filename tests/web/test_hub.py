@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestServer
 from jupyterhub.httpclient import JupyterHubHTTPClient
 from jupyterhub.services.auth import HubOAuth
 
+from mutirao.fairness import Roles
 from mutirao.web.hub import HubAway, JupyterHub, Runtime
 
 ACCESS = "access:services!service=mutirao"
@@ -85,20 +86,20 @@ async def client(hub: HubServer) -> AsyncIterator[JupyterHub]:
         oauth_client_id="service-mutirao",
         access_scopes={ACCESS},
     )
-    yield JupyterHub(auth, ["reviewers"])
+    yield JupyterHub(auth, Roles(reviewers="reviewers"))
     await JupyterHubHTTPClient.loop_instance().close()
 
 
 @pytest.mark.parametrize(
-    ("token", "name", "operator", "admin"),
-    [("ana", "ana", False, False), ("rui", "rui", True, False), ("olga", "olga", True, True)],
+    ("token", "name", "roles", "admin"),
+    [("ana", "ana", {"member"}, False), ("rui", "rui", {"member", "reviewer"}, False), ("olga", "olga", {"member", "operator"}, True)],
 )
 async def test_the_hub_says_who_holds_a_token(
-    client: JupyterHub, token: str, name: str, operator: bool, admin: bool
+    client: JupyterHub, token: str, name: str, roles: set[str], admin: bool
 ) -> None:
     person = await client.person(token, "session")
     assert person is not None
-    assert (person.name, person.operator, person.admin) == (name, operator, admin)
+    assert (person.name, set(person.roles), person.admin) == (name, roles, admin)
 
 
 @pytest.mark.parametrize("token", ["nobody", "narrow", "robot"])

@@ -12,7 +12,7 @@ COMPLETE = {
     "JUPYTERHUB_CLIENT_ID": "service-mutirao",
     "MUTIRAO_DATABASE": "sqlite://",
     "MUTIRAO_COOKIE_SECRET": "s" * 32,
-    "MUTIRAO_STAFF_GROUPS": " reviewers, ,operators",
+    "MUTIRAO_ROLES": '{"reviewers": "staff"}',
     "MUTIRAO_CONTACT": "help@house.test",
 }
 
@@ -33,7 +33,7 @@ def test_it_listens_where_the_hub_looks_for_it(served: list[dict[str, object]]) 
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in COMPLETE if name not in ("MUTIRAO_STAFF_GROUPS", "MUTIRAO_CONTACT")],
+    [name for name in COMPLETE if name not in ("MUTIRAO_ROLES", "MUTIRAO_CONTACT")],
 )
 def test_a_missing_variable_is_named(
     served: list[dict[str, object]], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -13,9 +13,12 @@ from fastapi import FastAPI
 from mutirao.cases.adoption import adopt
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.desk import Desk
+from mutirao.cases.office import Office
+from mutirao.cases.role import Role
 from mutirao.cases.wording import Pages
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding, Level, Maturity
+from mutirao.fairness import Cases
 from mutirao.policy.category import Category
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
@@ -25,10 +28,15 @@ from mutirao.web.hub import HubAway, Person, Runtime
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 ORIGIN = "http://house.test"
 SECRET = "s" * 32
+OFFICE = Office(load_versions(), Pages(f"{ORIGIN}{PREFIX}"), Cases(strikes_a_day=100))
+"""A day may bring many strikes, so that the ladder is quick to climb."""
 PEOPLE = {
     "ana-token": Person("ana"),
     "bia-token": Person("bia"),
-    "operator-token": Person("olga", operator=True, admin=True),
+    "operator-token": Person("olga", frozenset({Role.MEMBER, Role.OPERATOR}), admin=True),
+    "rui-token": Person("rui", frozenset({Role.MEMBER, Role.REVIEWER})),
+    "rosa-token": Person("rosa", frozenset({Role.MEMBER, Role.REVIEWER})),
+    "aldo-token": Person("aldo", frozenset({Role.MEMBER, Role.AUDITOR})),
 }
 
 
@@ -113,7 +121,7 @@ class House:
         """What the gate does: a cell meets these findings."""
         self.engine.findings = findings or (finding(),)
         pages = Pages(f"{ORIGIN}{PREFIX}")
-        desk = Desk(self.store, cast(Engine, self.engine), load_versions(), pages, self.clock)
+        desk = Desk(self.store, cast(Engine, self.engine), load_versions(), pages, self.clock, OFFICE.rules)
         return await desk.judge(Cell(code="cell", actor=member, owner=owner, server="", kernel="k1"))
 
     async def case(self, *findings: Finding, member: str | None = "ana", owner: str = "ana") -> str:
@@ -165,6 +173,7 @@ def house(folder: Path, url: str = "", **options: Any) -> Iterator[House]:
         hub,
         secret=SECRET,
         clock=lambda: built[0].now,
+        office=OFFICE,
         **{"contact": "help@house.test", **options},
     )
     built.append(House(store=store, app=app, hub=hub))

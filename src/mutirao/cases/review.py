@@ -11,8 +11,8 @@ from mutirao.cases.action import Action
 from mutirao.cases.decide import NEVER_HELD
 from mutirao.cases.ladder import Scope
 from mutirao.cases.office import Office, Refused
+from mutirao.cases.reading import note_reading
 from mutirao.policy.category import Category
-from mutirao.store import audit
 from mutirao.store.consequence import Appeal, Incident, Report, Sanction
 from mutirao.store.models import Case, Decision, Exemption
 
@@ -45,10 +45,9 @@ def queue(session: Session, now: datetime, cases: int = 100) -> Queue:
 
 
 def look(session: Session, case: Case, by: str, now: datetime) -> None:
-    """Somebody reads another's case, and the audit says so; one's own needs no record."""
-    if case.member != by:
-        content = {"case": case.number}
-        audit.append(session, now, "case.read", actor=by, subject=case.member, content=content)
+    """Somebody reads another's case, and the audit says so once an hour; one's own needs no record."""
+    if by != (case.owner if case.member is None else case.member):
+        note_reading(session, by, case, now)
 
 
 def restrict(

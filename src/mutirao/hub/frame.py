@@ -8,7 +8,7 @@ class Frame:
     """What header and footer need; the markup is in `templates/frame/`.
 
     `switch` is (language tag, label, address) for each other language; `name` is empty for nobody.
-    `toggle` is the id of the button for light and dark.
+    `toggle` is the id of the button for light and dark; `review` says that they may read the desk of reviewers.
     """
 
     home: str
@@ -22,4 +22,5 @@ class Frame:
     here: str = ""
     name: str = ""
     admin: bool = False
+    review: bool = False
     switch: tuple[tuple[str, str, str], ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from alembic import command
 from alembic.config import Config
@@ -37,13 +38,20 @@ class Store:
         self.url = postgres.with_driver(make_url(url))
         self.patience_s = patience_s
         self.errors = 0
+        self._open: WeakSet[Any] = WeakSet()
         details: dict[str, Any] = {"pool_pre_ping": True}
         if self.url.database:
             details["pool_timeout"] = patience_s
         if self.is_sqlite:
             details["connect_args"] = {"timeout": patience_s, "check_same_thread": False}
         elif self.url.get_backend_name() == "postgresql":
-            details["creator"] = postgres.opener(self.url, patience_s)
+            opened = postgres.opener(self.url, patience_s)
+
+            def creator() -> Any:
+                self._open.add(connection := opened())
+                return connection
+
+            details["creator"] = creator
         self.engine: Engine = create_engine(self.url, **details)
         if self.is_sqlite:
             self._prepare_sqlite()
@@ -167,8 +175,10 @@ class Store:
             raise StoreError(_explain(self, error)) from error
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, those too that a thread still uses: it meets a StoreError."""
         self.engine.dispose()
+        for connection in list(self._open):
+            connection.close()
 
 
 def make_shared(url: str) -> None:

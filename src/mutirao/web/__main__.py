@@ -2,12 +2,12 @@
 
 From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_BASE_URL, JUPYTERHUB_API_URL,
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
-SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE and MUTIRAO_STAFF_GROUPS
-(JupyterHub groups whose members see every case, separated by commas), MUTIRAO_SUBDOMAIN_HOST and MUTIRAO_PUBLIC_URL
-(where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas),
-MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES and MUTIRAO_MAIL (those tables
-of the settings as JSON) for the rounds. For the metrics: MUTIRAO_GATE_URLS, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE,
-the file in which the last signed head of the audit stands.
+SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE, MUTIRAO_SUBDOMAIN_HOST and
+MUTIRAO_PUBLIC_URL (where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by commas),
+MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES, MUTIRAO_ROLES (which JupyterHub
+groups make reviewers, operators and auditors) and MUTIRAO_MAIL, each that table of the settings as JSON. For the
+metrics: MUTIRAO_GATE_URLS, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE, the file in which the last signed head of the audit
+stands.
 """
 
 import os
@@ -24,7 +24,7 @@ from mutirao.cases.office import Office
 from mutirao.cases.rounds import Rounds
 from mutirao.cases.wording import Pages
 from mutirao.errors import ConfigError
-from mutirao.fairness import Cases, Mail
+from mutirao.fairness import Cases, Mail, Roles
 from mutirao.origins import origins
 from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
@@ -56,12 +56,17 @@ def serve(environment: Mapping[str, str]) -> None:
         api_token=required(environment, "JUPYTERHUB_API_TOKEN"),
         oauth_client_id=required(environment, "JUPYTERHUB_CLIENT_ID"),
     )
-    groups = [name.strip() for name in environment.get("MUTIRAO_STAFF_GROUPS", "").split(",")]
+    office = Office(
+        load_versions(),
+        Pages(environment.get("MUTIRAO_PAGES_URL") or required(environment, "JUPYTERHUB_SERVICE_PREFIX")),
+        Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}"),
+    )
+    roles = Roles.model_validate_json(environment.get("MUTIRAO_ROLES") or "{}")
     store = Store(required(environment, "MUTIRAO_DATABASE"))
     app = make_app(
         store,
         load_versions(),
-        JupyterHub(auth, [name for name in groups if name]),
+        JupyterHub(auth, roles),
         secret=required(environment, "MUTIRAO_COOKIE_SECRET"),
         clock=now,
         prefix=required(environment, "JUPYTERHUB_SERVICE_PREFIX"),
@@ -81,14 +86,11 @@ def serve(environment: Mapping[str, str]) -> None:
             state_file=Path(environment["MUTIRAO_STATE"]) if environment.get("MUTIRAO_STATE") else None,
         ),
         service_token=required(environment, "JUPYTERHUB_API_TOKEN"),
+        office=office,
     )
     rounds = Rounds(
         store,
-        Office(
-            load_versions(),
-            Pages(environment.get("MUTIRAO_PAGES_URL") or required(environment, "JUPYTERHUB_SERVICE_PREFIX")),
-            Cases.model_validate_json(environment.get("MUTIRAO_CASES") or "{}"),
-        ),
+        office,
         Mail.model_validate_json(environment.get("MUTIRAO_MAIL") or "{}"),
         now,
         environment.get("MUTIRAO_LANGUAGE", "en"),

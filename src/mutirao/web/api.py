@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 
+from mutirao.cases.role import Role
+from mutirao.web.account import AccountView, WholeCaseView
 from mutirao.web.login import Visitor
 from mutirao.web.site import Site
-from mutirao.web.view import CaseLine, CaseView, NoticeView, PolicyView, VersionView, View
+from mutirao.web.view import CaseLine, NoticeView, PolicyView, VersionView, View
 
 REFUSED: dict[int | str, dict[str, Any]] = {
     401: {"description": "No valid token or session; send `Authorization: token …`"},
@@ -33,10 +35,11 @@ class MeView(View):
     """The member who asks; `runtimes` is null while the hub doesn't answer."""
 
     name: str
-    operator: bool
+    roles: tuple[Role, ...]
     runtimes: tuple[RuntimeView, ...] | None
     cases: tuple[CaseLine, ...]
     notices: tuple[NoticeView, ...]
+    account: AccountView
 
 
 def api_routes(site: Site) -> APIRouter:
@@ -56,16 +59,17 @@ def api_routes(site: Site) -> APIRouter:
     def one_policy(request: Request, number: int) -> PolicyView:
         return site.policy(site.lang(request), number)
 
-    @router.get("/me", summary="My runtimes, cases and notices", responses=REFUSED)
+    @router.get("/me", summary="My runtimes, cases and notices, and what holds for my account", responses=REFUSED)
     async def me(request: Request, visitor: Member) -> MeView:
         name, lang = visitor.person.name, site.lang(request)
         runtimes = await site.runtimes_of(name)
         return MeView(
             name=name,
-            operator=visitor.person.operator,
+            roles=tuple(sorted(visitor.person.roles)),
             runtimes=None if runtimes is None else tuple(RuntimeView(**asdict(each)) for each in runtimes),
             cases=tuple(await run_in_threadpool(site.cases_of, name, lang)),
             notices=tuple(await run_in_threadpool(site.notices_of, name, lang)),
+            account=await run_in_threadpool(site.account_of, name, lang),
         )
 
     @router.get("/me/record", summary="All that is recorded about me", responses=REFUSED)
@@ -73,7 +77,7 @@ def api_routes(site: Site) -> APIRouter:
         return site.record_of(visitor.person.name)
 
     @router.get("/cases/{number}", summary="A case", responses=REFUSED | UNKNOWN)
-    def case(request: Request, visitor: Member, number: str) -> CaseView:
+    def case(request: Request, visitor: Member, number: str) -> WholeCaseView:
         return site.case(number, visitor.person, site.lang(request))
 
     return router

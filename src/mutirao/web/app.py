@@ -15,6 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import mutirao
+from mutirao.cases.office import Office
+from mutirao.cases.wording import Pages as Addresses
 from mutirao.errors import ConfigError, MutiraoError, StoreError
 from mutirao.hub.headers import hsts
 from mutirao.origins import Origins
@@ -22,12 +24,15 @@ from mutirao.policy.version import PolicyVersion
 from mutirao.store.store import Store
 from mutirao.web import metrics
 from mutirao.web.api import api_routes
+from mutirao.web.api_acts import act_routes
 from mutirao.web.guard import Guard
 from mutirao.web.hub import Hub, HubAway
 from mutirao.web.limit import Limits, TooMany
 from mutirao.web.login import Login, LoginFailed, LoginNeeded
 from mutirao.web.metrics import Watch
 from mutirao.web.page import Pages
+from mutirao.web.report import report_routes
+from mutirao.web.review import review_routes
 from mutirao.web.routes import page_routes
 from mutirao.web.site import Site
 from mutirao.web.standing import standing_routes
@@ -64,17 +69,20 @@ def make_app(
     hsts_s: int = 0,
     watch: Watch = NOTHING_WATCHED,
     service_token: str = "",
+    office: Office | None = None,
 ) -> FastAPI:
     """The pages as an ASGI app.
 
     `secret` signs cookies, at least 32 characters; `clock` gives aware UTC times; `contact` is a mail address or URL;
-    `origins` says where hub and members are; `service_token` is what the hub asks with.
+    `origins` says where hub and members are; `office` brings the rules of enforcement, the shipped ones if None;
+    `service_token` is what the hub asks with.
     """
     if len(secret) < 32:
         raise ConfigError(f"MUTIRAO_COOKIE_SECRET has {len(secret)} characters: at least 32 are needed.")
     pages = Pages(prefix, base_url, default_language, contact, origins)
     login = Login(hub, secret, prefix, origins)
-    site = Site(store, policies, hub, login, pages, clock, base_url, prefix, origins, limits or Limits())
+    office = office or Office(policies, Addresses(prefix))
+    site = Site(store, policies, hub, login, pages, clock, base_url, prefix, origins, limits or Limits(), office)
     app = FastAPI(
         title="Mutirão",
         version=mutirao.__version__,
@@ -86,8 +94,11 @@ def make_app(
     )
     router = APIRouter(prefix=prefix.rstrip("/"))
     router.include_router(api_routes(site))
+    router.include_router(act_routes(site))
     router.include_router(page_routes(site))
     router.include_router(standing_routes(site, service_token))
+    router.include_router(review_routes(site))
+    router.include_router(report_routes(site))
 
     @router.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:

@@ -1,7 +1,6 @@
 """What the pages ask JupyterHub: who somebody is, and which runtimes they have."""
 
 import asyncio
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,7 +10,9 @@ import aiohttp
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import HTTPError
 
+from mutirao.cases.role import Act, Role, may, roles_of
 from mutirao.errors import MutiraoError
+from mutirao.fairness import Roles
 
 ANSWER_S = 5
 PAGE = 200
@@ -25,11 +26,15 @@ class HubAway(MutiraoError):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A JupyterHub user; `operator` may see every case, `admin` the hub's own administration as well."""
+    """A JupyterHub user with their roles here; `admin` may use the hub's own administration as well."""
 
     name: str
-    operator: bool = False
+    roles: frozenset[Role] = frozenset({Role.MEMBER})
     admin: bool = False
+
+    def may(self, act: Act) -> bool:
+        """True where one of the roles allows it."""
+        return may(self.roles, act)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,9 @@ class JupyterHub:
     The service's token needs the scopes `read:users:name` and `read:servers`.
     """
 
-    def __init__(self, auth: HubOAuth, staff_groups: Collection[str] = ()) -> None:
+    def __init__(self, auth: HubOAuth, names: Roles | None = None) -> None:
         self._auth = auth
-        self._staff = frozenset(staff_groups)
+        self._names = names or Roles()
         self._auth.cache_max_age = IDENTITY_AGE_S
 
     def authorize_url(self, state: str, challenge: str) -> str:
@@ -115,8 +120,7 @@ class JupyterHub:
         if not model or model.get("kind") != "user" or not self._auth.check_scopes(self._auth.access_scopes, model):
             return None
         admin = bool(model.get("admin"))
-        staff = admin or not self._staff.isdisjoint(model.get("groups", ()))
-        return Person(model["name"], staff, admin)
+        return Person(model["name"], roles_of(model.get("groups", ()), admin=admin, names=self._names), admin)
 
     def forget(self) -> None:
         """Everybody's word is asked again: one answer more for each who is there."""

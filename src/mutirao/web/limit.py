@@ -34,9 +34,16 @@ class Limits:
 
     def address(self, scope: Scope) -> None:
         """Count one request of the address behind it; TooMany."""
+        _wait(self._addresses.take(self.source(scope)))
+
+    def source(self, scope: Scope) -> str:
+        """The address that asks, as far as it can be known."""
         peer = (scope.get("client") or ("", 0))[0]
-        forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for"))
-        _wait(self._addresses.take(client_address(peer, forwarded, self._trusted)))
+        return client_address(peer, ",".join(Headers(scope=scope).getlist("x-forwarded-for")), self._trusted)
+
+    def stranger(self, scope: Scope) -> None:
+        """Count one change by somebody who is not logged in; TooMany."""
+        _wait(self._changes.take(f"address {self.source(scope)}"))
 
     def person(self, name: str, method: str) -> None:
         """Count one request of a member, and one change where it is one; TooMany."""

@@ -150,6 +150,14 @@ class Login:
         said = self._open("form", key, FORM_DAYS) or ""
         return compare_digest(said.encode(), f"{_thumb(visitor.token)} {purpose}".encode())
 
+    def public_key(self, purpose: str) -> str:
+        """A value that only a page of ours carries, for forms that need no login."""
+        return self._seal("public-form", purpose)
+
+    def public_form_is_ours(self, request: Request, purpose: str, key: str) -> bool:
+        """True where the form was ours, less than a day old, and no other site sent it."""
+        return from_here(request) and self._open("public-form", key, FORM_DAYS) == purpose
+
     def _seal(self, name: str, value: str) -> str:
         return create_signed_value(self._secret, name, value).decode("ascii")
 

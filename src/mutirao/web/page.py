@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from mutirao import __version__
+from mutirao.cases.role import Act
 from mutirao.hub.frame import Frame
 from mutirao.language import LANGUAGE_COOKIE, LANGUAGES, preferred, translate
 from mutirao.origins import Origins
@@ -132,7 +133,7 @@ class Pages:
         frame = replace(self._frame, here=request.url.path, switch=switch)
         person: Person | None = getattr(request.state, "person", None)
         if person:
-            frame = replace(frame, name=person.name, admin=person.admin)
+            frame = replace(frame, name=person.name, admin=person.admin, review=person.may(Act.READ))
         body = self._environment.get_template(name).render(lang=lang, frame=frame, **self._common, **values)
         response = HTMLResponse(body, status_code=status, headers={"vary": "accept-language, cookie"})
         response.headers["content-language"] = lang

@@ -11,19 +11,22 @@ from fastapi import HTTPException, Request
 from sqlalchemy.orm import Session
 
 from mutirao.cases.adoption import adoptions
-from mutirao.cases.reading import note_reading
+from mutirao.cases.office import Office
 from mutirao.cases.record import cases_of, find_case, notices_of, record_of
+from mutirao.cases.review import look
+from mutirao.cases.role import Act
+from mutirao.cases.wording import Pages as Addresses
 from mutirao.origins import Origins
 from mutirao.policy.version import PolicyVersion
 from mutirao.store.models import Case
 from mutirao.store.store import Store
+from mutirao.web.account import AccountView, WholeCaseView, view_account, view_whole
 from mutirao.web.hub import Hub, HubAway, Person, Runtime
 from mutirao.web.limit import Limits
 from mutirao.web.login import Login, LoginNeeded, Visitor, local_path
 from mutirao.web.page import Pages
 from mutirao.web.view import (
     CaseLine,
-    CaseView,
     NoticeView,
     PolicyView,
     Standing,
@@ -44,8 +47,8 @@ class _NotYours(Protocol):
 
 
 def may_see(person: Person, case: _NotYours) -> bool:
-    """True for the member whose case it is, for the runtime's owner where no member is known, and for operators."""
-    return person.operator or is_theirs(person, case)
+    """True for the member whose case it is, the runtime's owner where no member is known, and who may read all."""
+    return person.may(Act.READ) or is_theirs(person, case)
 
 
 def is_theirs(person: Person, case: _NotYours) -> bool:
@@ -67,6 +70,7 @@ class Site:
     prefix: str
     origins: Origins = Origins()  # noqa: RUF009 - frozen
     limits: Limits = field(default_factory=Limits)
+    office: Office = field(default_factory=lambda: Office({}, Addresses("/")))
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Who asks, None for nobody; the frame around the page shows the name. TooMany where they ask too often."""
@@ -108,17 +112,29 @@ class Site:
         with self.store.read() as session:
             return view_policy(self.policies[number], adoptions(session), self.clock(), lang)
 
-    def case(self, number: str, person: Person, lang: str, cell: str = "") -> CaseView:
-        """The case where this person may see it; 404 where not, exactly as for one that doesn't exist."""
+    def case(self, number: str, person: Person, lang: str, cell: str = "") -> WholeCaseView:
+        """The case where this person may see it; 404 where not, exactly as for one that doesn't exist.
+
+        Whoever reads another's case stands in the audit for it.
+        """
         with self.store.read() as session:
             case = self.own_case(session, number, person)
             if is_theirs(person, case):
-                return view_case(case, self.policies, self.clock(), lang, cell)
+                return self._whole(session, case, lang, cell)
         # Nobody looks at another's case without a trace: it is shown once the audit knows.
         with self.store.write() as session:
             case = self.own_case(session, number, person)
-            note_reading(session, person.name, case, self.clock())
-            return view_case(case, self.policies, self.clock(), lang, cell)
+            look(session, case, person.name, self.clock())
+            return self._whole(session, case, lang, cell)
+
+    def _whole(self, session: Session, case: Case, lang: str, cell: str) -> WholeCaseView:
+        view = view_case(case, self.policies, self.clock(), lang, cell)
+        return view_whole(session, case, view, self.office, self.clock())
+
+    def account_of(self, member: str, lang: str) -> AccountView:
+        """What holds for the member's account: strikes, restrictions, appeals, purposes, and where to write to."""
+        with self.store.read() as session:
+            return view_account(session, member, self.policies, self.office, self.clock(), lang)
 
     def own_case(self, session: Session, number: str, person: Person) -> Case:
         """The stored case where this person may see it, else 404."""

@@ -87,6 +87,7 @@ class ObservationView(View):
 class DecisionView(View):
     """What was done about it, and by whom; `machine` is True where no person decided."""
 
+    id: int
     at: datetime
     action: Action
     by: str
@@ -126,6 +127,7 @@ class CaseView(View):
     """
 
     number: str
+    origin: str
     member: str | None
     owner: str
     server: str
@@ -230,6 +232,7 @@ def view_case(case: Case, policies: Mapping[int, PolicyVersion], now: datetime, 
     standing = permit.holding(case, seen, now)
     return CaseView(
         number=case.number,
+        origin=case.origin,
         member=case.member,
         owner=case.owner,
         server=case.observations[-1].server if case.observations else "",
@@ -292,6 +295,7 @@ def _observation(seen: Observation, lang: str) -> ObservationView:
 
 def _decision(decision: Decision) -> DecisionView:
     return DecisionView(
+        id=decision.id,
         at=decision.at,
         action=Action(decision.action),
         by=decision.by,
