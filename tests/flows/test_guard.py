@@ -81,6 +81,7 @@ c.SharedPasswordAuthenticator.user_password = {PASSWORD!r}
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = "{data}/homes/{{username}}"
+c.Spawner.http_timeout = c.Spawner.start_timeout = 120
 c.Spawner.cmd = ["{flavour.server}"]
 c.Spawner.args = ["--allow-root"]
 c.Spawner.env_keep = ["PATH", "LANG"]
