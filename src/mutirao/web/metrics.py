@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from starlette.concurrency import run_in_threadpool
 
+from mutirao.cases.role import Act
 from mutirao.errors import StoreError
 from mutirao.store.models import Audit, Case, Decision, Delivery, Notice
 from mutirao.store.store import Store
@@ -44,7 +45,7 @@ async def may_read(request: Request, site: Site, watch: Watch) -> bool:
     if here and "x-forwarded-for" not in request.headers:
         return True
     visitor = await site.visitor(request)
-    return visitor is not None and visitor.person.operator
+    return visitor is not None and visitor.person.may(Act.OPERATE)
 
 
 async def health(site: Site) -> dict[str, str]:
