@@ -36,6 +36,8 @@ COMMANDS = [
     ("case",),
     ("case", "list"),
     ("case", "show"),
+    ("rule",),
+    ("rule", "list"),
     ("sanction",),
     ("sanction", "list"),
     ("sanction", "lift"),
