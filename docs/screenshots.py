@@ -6,6 +6,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from tests.flows.browser import chromium, log_in, notice, person, start
 from tests.flows.cells import DISALLOWED
 from tests.flows.service import PASSWORD, Service, running
+from tests.flows.test_review import QUICK, make_reviewers, visit
 
 from mutirao.policy.category import Category
 
@@ -63,9 +64,38 @@ def pages(service: Service, context: BrowserContext, case: str, suffix: str, nam
     page.close()
 
 
+def review(service: Service, browser: Browser) -> None:
+    """A restriction, its appeal, and the desk where somebody else answers it."""
+    for name in ("rita", "rui"):
+        visit(service, browser, name, "policy").context.close()
+    make_reviewers(service, browser, "rita", "rui")
+    page = person(browser).new_page()
+    log_in(page, service.url, "ana", PASSWORD)
+    lab = start(page, service.url)
+    lab.new_notebook()
+    cell = lab.run(DISALLOWED[Category.DOS])
+    case = notice(cell).locator('a[href*="/case/M-"]').get_attribute("href") or ""
+    page.goto(f"{service.url}/services/mutirao/me")
+    take(page, "my-page-restricted")
+    page.goto(case)
+    page.locator("form[data-appeal] textarea").last.fill("A load test of our own server, agreed with its owner.")
+    page.locator("form[data-appeal]").last.scroll_into_view_if_needed()
+    take(page, "appeal")
+    page.locator("form[data-appeal] button").last.click()
+    stranger = person(browser).new_page()
+    stranger.goto(f"{service.url}/services/mutirao/report")
+    take(stranger, "report")
+    desk = visit(service, browser, "rui", "review")
+    take(desk, "review")
+    desk.goto(f"{service.url}/services/mutirao/review/case/{case.rpartition('/')[2].partition('?')[0]}")
+    take(desk, "review-case")
+
+
 def main() -> None:
     """Start a service, click through it, take the pictures."""
     IMAGES.mkdir(exist_ok=True)
+    with running("10.144.0.0/16", QUICK) as service, chromium() as browser:
+        review(service, browser)
     with running("10.143.0.0/16") as service, chromium() as browser:
         stranger = person(browser)
         page = stranger.new_page()
