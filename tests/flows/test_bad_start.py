@@ -154,7 +154,8 @@ def test_not_root_and_a_data_folder_that_is_roots(data: Path) -> None:
     )
 
     # Which of the two comes first is the machine's: /dev/net/tun may be for root alone.
-    prepared = os.stat("/dev/net/tun").st_mode & 0o6 == 0o6 if Path("/dev/net/tun").exists() else False
+    tun = Path("/dev/net/tun")
+    prepared = tun.exists() and tun.stat().st_mode & 0o6 == 0o6
     assert ("choose another folder with --data" if prepared else "sudo ./run prepare") in said
 
 
