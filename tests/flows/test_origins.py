@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from mutirao.accounts import Accounts
 from tests.flows import certificates
 from tests.flows.ask import Answer, ask
 from tests.flows.browser import log_in, person, start
@@ -228,7 +229,7 @@ def served(port: int) -> str:
 def test_the_proxys_key_is_its_own(apart: Apart) -> None:
     copy = apart.service.data / "tls" / "key.pem"
     assert copy.stat().st_mode & 0o777 == 0o400
-    assert copy.stat().st_uid == 1_999_999
+    assert copy.stat().st_uid == Accounts(2_000_000).proxy.uid  # type: ignore[union-attr]
     assert copy.parent.stat().st_uid == 0
 
 

@@ -168,6 +168,8 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "oauth_callback"): Row(Who.WAY),
     ("GET", "logout"): Row(Who.WAY),
     ("GET", "healthz"): Row(Who.ALL),
+    # For whoever asks on this machine, as these tests do; who asks through the proxy is test_metrics.py's.
+    ("GET", "metrics"): Row(Who.ALL),
     ("GET", "internal/standing"): Row(Who.HUB),
     ("GET", "api/openapi.json"): Row(Who.ALL),
     ("GET", "api/policy"): Row(Who.ALL),
