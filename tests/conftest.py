@@ -1,10 +1,50 @@
-"""The package that tests import is the staged copy where ./run made one: every uid can read it, as in a service.
+"""Databases for tests: SQLite in a folder, and a real PostgreSQL server where its programs are installed."""
 
-Some tests act as one of the parts' users, and a clone below a 0700 home would be closed to them.
-"""
+from collections.abc import Iterator
+from pathlib import Path
 
-import os
-import sys
+import pytest
 
-if app := os.environ.get("MUTIRAO_APP"):
-    sys.path.insert(0, app)
+from mutirao.store.store import Store
+from tests import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    if postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with postgres.server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: postgres.Server) -> str:
+    """A database with all tables, which others are copied from: quicker than migrating each."""
+    postgres_server.execute("CREATE DATABASE migrated TEMPLATE template0")
+    store = Store(postgres_server.url("migrated"))
+    store.migrate()
+    store.close()
+    return "migrated"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty database, of both kinds in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'x.sqlite'}"
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    return server.fresh()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store with all its tables, in both kinds of database in turn."""
+    if request.param == "sqlite":
+        store = Store(f"sqlite:///{tmp_path / 'x.sqlite'}")
+        store.migrate()
+    else:
+        template: str = request.getfixturevalue("migrated_template")
+        server: postgres.Server = request.getfixturevalue("postgres_server")
+        store = Store(server.fresh(template))
+    yield store
+    store.close()

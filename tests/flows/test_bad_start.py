@@ -220,12 +220,12 @@ def test_a_subnet_that_the_machine_uses(data: Path) -> None:
 
 
 def test_a_second_instance_is_refused_and_the_first_lives_on(data: Path) -> None:
-    with running("10.152.0.0/16") as first:
+    with running("10.166.0.0/16") as first:
         config = first.data / "mutirao.toml"
         same_data = up(data, "", "--demo", "--data", str(first.data))
         other = data / "other.toml"
         other.write_text(
-            f'[service]\nport = {free_port()}\ndata = "{data / "data"}"\n[sandbox]\nsubnet = "10.152.0.0/16"\n'
+            f'[service]\nport = {free_port()}\ndata = "{data / "data"}"\n[sandbox]\nsubnet = "10.166.0.0/16"\n'
         )
         same_subnet = subprocess.run(
             [sys.executable, "-m", "mutirao", "up", "--demo", "--config", str(other)],
