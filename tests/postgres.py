@@ -44,9 +44,16 @@ class Server:
     def start(self) -> None:
         options = " ".join(f"-c {option}" for option in FAST)
         options += f" -c listen_addresses='' -c unix_socket_directories={self.folder}"
-        self._run(
-            "pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options, "start"
-        )
+        log = str(self.folder / "log")
+        for tries_left in reversed(range(100)):
+            try:
+                self._run("pg_ctl", "-D", str(self.data), "-w", "-t", "60", "-l", log, "-o", options, "start")
+                return
+            except RuntimeError:
+                # After a kill it refuses as long as a child that was just being born holds the shared memory.
+                if not tries_left:
+                    raise
+                time.sleep(0.1)
 
     def stop(self, how: str = "immediate") -> None:
         self._run("pg_ctl", "-D", str(self.data), "-w", "-m", how, "stop")
