@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 
 LAYERS = (
     {"errors", "language", "origins", "bucket", "logs"},
-    {"section"},
+    {"section", "process"},
     {"fairness"},
     {"config"},
     {"policy", "accounts", "certificate"},

@@ -42,7 +42,6 @@ class Desk:
         scanner: Scanner | None = None,
     ) -> None:
         self.store = store
-        self.engine = engine
         self.office = Office(policies, pages, rules or Cases())
         self.clock = clock
         self.board = Board(store, clock)

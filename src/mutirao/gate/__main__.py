@@ -11,7 +11,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from mutirao.cases.desk import Desk
@@ -27,20 +26,8 @@ from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.measure import Measured
 from mutirao.gate.readers import Readers
 from mutirao.policy.version import load_versions
+from mutirao.process import now, required
 from mutirao.store.store import Store
-
-
-def required(environment: Mapping[str, str], name: str) -> str:
-    """The variable's value; ConfigError where it is missing or empty."""
-    value = environment.get(name, "")
-    if not value:
-        raise ConfigError(f"{name} is not set: the gate is started by `mutirao up` or by mutirao.guard(c).")
-    return value
-
-
-def now() -> datetime:
-    """The time, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 def serve(environment: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ MUTIRAO_VISITORS (1 where others than its own member may come to a runtime).
 """
 
 import asyncio
-import logging
 import os
 import resource
 import signal
@@ -15,23 +14,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from mutirao.errors import ConfigError
 from mutirao.hub.doors import Doors
 from mutirao.hub.forwarder import Forwarder, make_app
+from mutirao.process import required, run
 from mutirao.sandbox.client import Client
 
 MAX_LINE_BYTES = 8190
 BROKER_RESTARTS_S = 10.0
 MOST_CONNECTIONS = 48
 """Of one runtime; its server holds a handful."""
-
-
-def required(environment: Mapping[str, str], name: str) -> str:
-    """The variable's value; ConfigError where it is missing or empty."""
-    value = environment.get(name, "")
-    if not value:
-        raise ConfigError(f"{name} is not set: the forwarder is started by `mutirao up`.")
-    return value
 
 
 async def serve(environment: Mapping[str, str]) -> None:
@@ -68,13 +59,7 @@ async def serve(environment: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Exit status 2 where the environment is wrong."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        asyncio.run(serve(os.environ))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run(lambda: asyncio.run(serve(os.environ)))
 
 
 if __name__ == "__main__":

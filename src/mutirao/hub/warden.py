@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -21,8 +21,9 @@ import aiohttp
 
 from mutirao.cases import sanction
 from mutirao.cases.ladder import Scope
-from mutirao.errors import ConfigError, MutiraoError
+from mutirao.errors import MutiraoError
 from mutirao.hub.room import READING_ROOM
+from mutirao.process import now, required, run
 from mutirao.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -130,14 +131,6 @@ def _server(member: str, model: Mapping[str, Any]) -> Server:
     return Server(member, str(model.get("name", "")), chosen.get("size") == READING_ROOM)
 
 
-def required(environment: Mapping[str, str], name: str) -> str:
-    """The variable's value; ConfigError where it is missing or empty."""
-    value = environment.get(name, "")
-    if not value:
-        raise ConfigError(f"{name} is not set: the warden is started by `mutirao up` or by mutirao.guard(c).")
-    return value
-
-
 async def serve(environment: Mapping[str, str]) -> None:
     """Watch until SIGTERM; the tables are expected to be migrated."""
     over = asyncio.Event()
@@ -146,20 +139,14 @@ async def serve(environment: Mapping[str, str]) -> None:
     store = Store(required(environment, "MUTIRAO_DATABASE"))
     api, token = required(environment, "JUPYTERHUB_API_URL"), required(environment, "JUPYTERHUB_API_TOKEN")
     try:
-        await Warden(store, api.rstrip("/"), token, lambda: datetime.now(UTC)).watch(over)
+        await Warden(store, api.rstrip("/"), token, now).watch(over)
     finally:
         store.close()
 
 
 def main() -> int:
     """Exit status 2 where the environment is wrong."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        asyncio.run(serve(os.environ))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run(lambda: asyncio.run(serve(os.environ)))
 
 
 if __name__ == "__main__":

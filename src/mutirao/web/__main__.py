@@ -14,7 +14,6 @@ stands.
 import os
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,24 +27,12 @@ from mutirao.errors import ConfigError
 from mutirao.fairness import Cases, Mail, Roles
 from mutirao.origins import origins
 from mutirao.policy.version import load_versions
+from mutirao.process import now, required
 from mutirao.store.store import Store
 from mutirao.web.app import make_app
 from mutirao.web.hub import JupyterHub
 from mutirao.web.limit import Limits
 from mutirao.web.metrics import Watch
-
-
-def required(environment: Mapping[str, str], name: str) -> str:
-    """The variable's value; ConfigError where it is missing or empty."""
-    value = environment.get(name, "")
-    if not value:
-        raise ConfigError(f"{name} is not set: start the pages through JupyterHub or `mutirao up`, which set it.")
-    return value
-
-
-def now() -> datetime:
-    """The time, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 def serve(environment: Mapping[str, str]) -> None:
