@@ -333,8 +333,10 @@ def stage(house: House, *, rootless: bool, data: Path, run: Path, **changes: Any
             "cgroup_name": member.running.id,
             "disk_mb": LIMITS.disk_mb,
             "processes": LIMITS.processes,
+            # Outside, a process that root may always join: pid 1 of a container may be out of its root's reach.
+            "first": found["victim"],
         }
-        inside = facts | {"home_here": "/home/member"}
+        inside = facts | {"home_here": "/home/member", "first": 1}
         yield Stage(house, rootless, inside, facts, member, neighbour, process, Path(found["host_file"]), dict(changes))
 
 
