@@ -7,6 +7,7 @@ import pytest
 
 from mutirao.store.store import Store
 from tests import postgres
+from tests.database import migrated
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +41,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store with all its tables, in both kinds of database in turn."""
     if request.param == "sqlite":
-        store = Store(f"sqlite:///{tmp_path / 'x.sqlite'}")
-        store.migrate()
+        store = migrated(tmp_path / "x.sqlite")
     else:
         template: str = request.getfixturevalue("migrated_template")
         server: postgres.Server = request.getfixturevalue("postgres_server")

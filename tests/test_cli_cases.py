@@ -10,8 +10,8 @@ from mutirao.cases import exemption, incident
 from mutirao.cases.ladder import Scope
 from mutirao.policy.category import Category
 from mutirao.store.models import Audit
-from mutirao.store.store import Store
 from tests.cases.court import Court
+from tests.database import migrated
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def court(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Court:
     """A court whose store the commands find; as root they would step down to an uid that can't read a test's folder."""
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     (tmp_path / "store").mkdir()
-    made = Court(Store(f"sqlite:///{tmp_path / 'store' / 'mutirao.sqlite'}"))
+    made = Court(migrated(tmp_path / "store" / "mutirao.sqlite"))
     from datetime import UTC, datetime
 
     made.now = datetime.now(UTC)

@@ -58,7 +58,6 @@ class Court:
     reader: Reader = field(default_factory=Reader)
 
     def __post_init__(self) -> None:
-        self.store.migrate()
         with self.store.write() as session:
             adoption.adopt(session, 2, known={1, 2}, effective_from=NOON, now=NOON, by="op", reason="start")
         pages, policies = Pages("http://x/services/mutirao/"), load_versions()

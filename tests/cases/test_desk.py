@@ -19,6 +19,7 @@ from mutirao.policy.version import load_versions
 from mutirao.store import audit
 from mutirao.store.models import Audit, Case, Decision, Delivery, Exemption, Notice, Observation, Tally
 from mutirao.store.store import Store
+from tests.database import migrated
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -152,8 +153,7 @@ async def test_what_no_policy_in_force_says_is_not_enforced(world: World) -> Non
 
 
 async def test_without_a_policy_judging_fails_loudly(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path / 'y.sqlite'}")
-    store.migrate()
+    store = migrated(tmp_path / "y.sqlite")
     reader = Reader({"code": (finding(Category.MINING),)})
     desk = Desk(store, reader, load_versions(), Pages("/"), Clock())  # type: ignore[arg-type]
 

@@ -15,8 +15,8 @@ from mutirao.cases.ladder import Scope
 from mutirao.hub.room import READING_ROOM
 from mutirao.hub.warden import Server, Warden, to_stop
 from mutirao.store.models import Case
-from mutirao.store.store import Store
 from tests.cases.court import Court
+from tests.database import migrated
 
 TOKEN = "the warden's"
 
@@ -78,7 +78,7 @@ async def hub() -> AsyncIterator[HubTwin]:
 
 @pytest.fixture
 def court(tmp_path: Path) -> Any:
-    made = Court(Store(f"sqlite:///{tmp_path / 'court.sqlite'}"))
+    made = Court(migrated(tmp_path / "court.sqlite"))
     yield made
     made.desk.attendance.settle()
     made.store.close()

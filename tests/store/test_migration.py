@@ -14,13 +14,11 @@ from mutirao.errors import StoreError
 from mutirao.store.consequence import Member
 from mutirao.store.models import Base, Decision, Notice
 from mutirao.store.store import Store
-from tests.store.postgres import url_of
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    url = f"sqlite:///{tmp_path / 'x.sqlite'}" if request.param == "sqlite" else url_of(request)
-    store = Store(url)
+@pytest.fixture
+def store(empty_url: str) -> Iterator[Store]:
+    store = Store(empty_url)
     yield store
     store.close()
 

@@ -24,6 +24,7 @@ from mutirao.policy.version import load_versions
 from mutirao.store.store import Store
 from mutirao.web.app import PREFIX, make_app
 from mutirao.web.hub import HubAway, Person, Runtime
+from tests.database import migrated
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 ORIGIN = "http://house.test"
@@ -163,8 +164,11 @@ def house(folder: Path, url: str = "", **options: Any) -> Iterator[House]:
 
     `options` go to `make_app`.
     """
-    store = Store(url or f"sqlite:///{folder / 'mutirao.sqlite'}")
-    store.migrate()
+    if url:
+        store = Store(url)
+        store.migrate()
+    else:
+        store = migrated(folder / "mutirao.sqlite")
     hub = HubTwin()
     built: list[House] = []
     app = make_app(

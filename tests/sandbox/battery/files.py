@@ -21,8 +21,8 @@ FILES = (
     Attempt("files", "the host's shared memory", 'result = seen(F["host_shm"])', GONE),
     Attempt("files", "dots up and out", 'result = seen("../../../../../../../.." + F["host_file"])', GONE),
     Attempt("files", "dots from an open root", 'result = os.stat("../.." + F["host_file"], dir_fd=os.open("/", os.O_PATH)).st_size', GONE),
-    Attempt("files", "the root of pid 1", 'result = seen(f"/proc/{F['first']}/root" + F["host_file"])', refused(errno.ENOENT, errno.EACCES)),
-    Attempt("files", "the working directory of pid 1", 'result = seen(f"/proc/{F['first']}/cwd/../../../../../.." + F["host_file"])', refused(errno.ENOENT, errno.EACCES)),
+    Attempt("files", "the root of pid 1", 'result = seen("/proc/%d/root" % F["first"] + F["host_file"])', refused(errno.ENOENT, errno.EACCES)),
+    Attempt("files", "the working directory of pid 1", 'result = seen("/proc/%d/cwd/../../../../../.." % F["first"] + F["host_file"])', refused(errno.ENOENT, errno.EACCES)),
     Attempt("files", "the root of the thread", 'result = seen("/proc/thread-self/root" + F["host_file"])', GONE),
     Attempt("files", "open folders of pid 1", """
 result = sorted(t for n in os.listdir("/proc/1/fd") if (t := os.readlink("/proc/1/fd/" + n)).startswith("/") and t not in ("/dev/null", "/log"))

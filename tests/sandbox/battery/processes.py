@@ -29,7 +29,7 @@ os.waitpid(pid, 0)
 result = "made"
 """, refused(errno.ENOSYS), lacking=frozenset()),
     Attempt("namespaces", "flags hidden in the upper half", 'call("unshare", 0x10000000 | 1 << 40); result = "made"', DENIED, Control.NONE),
-    *(Attempt("namespaces", f"joining pid 1's {kind}", f'call("setns", os.open(f"/proc/{{F['first']}}/ns/{kind}", os.O_RDONLY), 0); result = "joined"', refused(errno.EPERM, errno.EACCES)) for kind in ("mnt", "net", "cgroup")),
+    *(Attempt("namespaces", f"joining pid 1's {kind}", f'call("setns", os.open("/proc/%d/ns/{kind}" % F["first"], os.O_RDONLY), 0); result = "joined"', refused(errno.EPERM, errno.EACCES)) for kind in ("mnt", "net", "cgroup")),
     Attempt("namespaces", "joining by a pidfd", 'call("setns", os.pidfd_open(F["first"]), 0x00020000); result = "joined"', DENIED),
 )  # fmt: skip
 
