@@ -29,12 +29,15 @@ def migrated_template(postgres_server: postgres.Server) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty database, of both kinds in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'x.sqlite'}"
+        yield f"sqlite:///{tmp_path / 'x.sqlite'}"
+        return
     server: postgres.Server = request.getfixturevalue("postgres_server")
-    return server.fresh()
+    url = server.fresh()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -42,9 +45,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store with all its tables, in both kinds of database in turn."""
     if request.param == "sqlite":
         store = migrated(tmp_path / "x.sqlite")
-    else:
-        template: str = request.getfixturevalue("migrated_template")
-        server: postgres.Server = request.getfixturevalue("postgres_server")
-        store = Store(server.fresh(template))
+        yield store
+        store.close()
+        return
+    template: str = request.getfixturevalue("migrated_template")
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    url = server.fresh(template)
+    store = Store(url)
     yield store
     store.close()
+    server.drop(url)

@@ -3,12 +3,12 @@
 import asyncio
 import json
 
+import pytest
 from bench.client import Member
 
 from tests.flows.service import PASSWORD, Service, running
 
 SMALL = {"environment": "base", "size": "small"}
-MEMBERS = 20
 
 LOOK_AROUND = """
 import json, os, signal, socket, subprocess
@@ -78,12 +78,13 @@ async def test_two_members_can_not_read_reach_or_signal_each_other(service: Serv
             await member.http.close()
 
 
-async def test_twenty_runtimes_run_at_once() -> None:
+@pytest.mark.parametrize("members", [8, pytest.param(20, marks=pytest.mark.campaign)])
+async def test_many_runtimes_run_at_once(members: int) -> None:
     """Each with a kernel that answers while all the others stand."""
     with running("10.142.0.0/16") as service:
         crowd: list[Member] = []
         try:
-            for start in range(0, MEMBERS, 4):
+            for start in range(0, members, 4):
                 crowd += await asyncio.gather(*(started(service, f"m{start + i}") for i in range(4)))
             kernels = await asyncio.gather(*(member.new_kernel() for member in crowd))
 
@@ -94,7 +95,7 @@ async def test_twenty_runtimes_run_at_once() -> None:
                     ).text.strip()
 
             answers = await asyncio.gather(*(answer(m, n) for m, n in zip(crowd, kernels, strict=True)))
-            assert answers == ["45"] * MEMBERS
+            assert answers == ["45"] * members
         finally:
             await asyncio.gather(*(member.stop(120) for member in crowd))
             for member in crowd:

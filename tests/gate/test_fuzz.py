@@ -124,13 +124,13 @@ def _of_gate(task: asyncio.Task[object]) -> bool:
 
 
 @pytest.mark.parametrize("seed", [1])
-async def test_5000_fuzzed_frames_neither_crash_nor_leak_nor_pass_uninspected(wire, seed, caplog):
-    seen = await fuzz(2500, wire, seed, caplog)
+async def test_2000_fuzzed_frames_neither_crash_nor_leak_nor_pass_uninspected(wire, seed, caplog):
+    seen = await fuzz(1000, wire, seed, caplog)
     print(dict(seen))
     # A campaign whose frames all bounce off would prove nothing.
-    assert seen["code"] > 100
-    assert seen["passed"] > 250
-    assert seen["connections"] > 20
+    assert seen["code"] > 40
+    assert seen["passed"] > 100
+    assert seen["connections"] > 8
 
 
 @pytest.mark.campaign

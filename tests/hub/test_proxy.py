@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from jupyterhub.proxy import Proxy
+from jupyterhub.proxy import Proxy, exponential_backoff
 from tornado.httpclient import HTTPError
 
 from mutirao.errors import ConfigError
@@ -416,8 +416,12 @@ async def test_a_new_proxy_with_a_new_token_gets_every_route(stock):
         assert set(await proxy.get_all_routes()) == {f"{host}/hub/", f"{host}{SPEC}"}
 
 
-async def test_a_proxy_that_is_away_is_an_error_and_no_half_is_left(stock):
+async def test_a_proxy_that_is_away_is_an_error_and_no_half_is_left(stock, monkeypatch):
     proxy, _ = stock
+    # JupyterHub asks again for half a minute.
+    monkeypatch.setattr(
+        "jupyterhub.proxy.exponential_backoff", lambda *ask, timeout: exponential_backoff(*ask, timeout=1)
+    )
     proxy.api_url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises((OSError, HTTPError)):
         await proxy.get_all_routes()

@@ -1,8 +1,9 @@
 """Who may ask what, for every route that there is: generated from the route table."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ from sqlalchemy import func, select
 from mutirao.store.models import Base
 from mutirao.web.app import PREFIX
 from mutirao.web.guard import HEADERS
+from mutirao.web.limit import Limits
+from tests.web import twin
 from tests.web.access import ROWS, Row, Who, a_restriction, filled, no_values, routes
 from tests.web.twin import House
 
@@ -26,6 +29,29 @@ ALLOWED = {
     Who.REVIEWERS: {"rui", "rosa"},
     Who.BOTH: {"rui", "rosa", "olga"},
 }
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, Limits, Path, bytes]]:
+    """A service and its database as it began."""
+    folder = tmp_path_factory.mktemp("access")
+    limits = Limits()
+    with twin.house(folder, limits=limits) as built:
+        built.store.engine.dispose()
+        place = folder / "mutirao.sqlite"
+        yield built, limits, place, place.read_bytes()
+
+
+@pytest.fixture
+def house(standing: tuple[House, Limits, Path, bytes]) -> House:
+    """The service as if it were fresh for each test: building the pages anew takes longer than most tests here."""
+    house, limits, place, began = standing
+    house.store.engine.dispose()
+    place.write_bytes(began)
+    house.hub.__init__()  # type: ignore[misc]
+    limits.__init__()  # type: ignore[misc]
+    house.now = twin.START
+    return house
 
 
 def counts(house: House) -> dict[str, int]:
