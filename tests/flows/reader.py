@@ -42,10 +42,13 @@ CONTROLS = """() => {
 FOCUSED = """async () => {
     const element = document.activeElement;
     const style = getComputedStyle(element);
-    await new Promise(requestAnimationFrame); // for what the focus scrolls
-    const box = element.getBoundingClientRect();
+    const inside = ({top, bottom, left, right}) => bottom > 0 && top < innerHeight && right > 0 && left < innerWidth;
+    // Bootstrap's pages scroll smoothly to what has the focus.
+    for (let frames = 0; frames < 90 && !inside(element.getBoundingClientRect()); frames++) {
+        await new Promise(requestAnimationFrame);
+    }
     const shown = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2
-        && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth;
+        && inside(element.getBoundingClientRect());
     return [window.controls.indexOf(element), shown, element.outerHTML.slice(0, 120)];
 }"""
 

@@ -160,7 +160,7 @@ def test_an_appeal_is_answered_without_a_mouse_and_a_refusal_is_announced(house:
 
 
 PAGES = {
-    "ana": ("", "policy", "report", "nothing", "../../hub/home", "../../hub/token", "me", "case"),
+    "ana": ("", "policy", "report", "nothing", "../../hub/home", "me", "case"),
     "rui": ("../../hub/spawn", "review", "review/case"),
 }
 
