@@ -6,10 +6,11 @@ is held by origins, forms' keys and the hub's own checks. Each way is first trie
 
 import json
 import re
+import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
@@ -23,7 +24,34 @@ HOSTILE = (Path(__file__).parent / "hostile.js").read_text()
 MINER = "!./xmrig -o stratum+tcp://pool.example.org:3333 -u W"
 TUNNEL = "!ngrok tcp 22"
 
+RAW = """
+import socket, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+probe.connect(("192.0.2.1", 9))
+address = probe.getsockname()[0]
+PLANTED = ("__Host-jupyterhub-hub-login", "__Host-mutirao-session", "_xsrf")
+
+class Raw(BaseHTTPRequestHandler):
+    def do_GET(self):
+        page = "<!doctype html><title>raw</title><body>at home " + address + "<script src=script.js></script></body>"
+        script = self.path.endswith("script.js")
+        self.send_response(200)
+        self.send_header("Content-Type", "text/javascript" if script else "text/html")
+        self.send_header("Access-Control-Allow-Origin", "*")
+        for name in PLANTED:
+            self.send_header("Set-Cookie", name + "=planted; Domain=mutirao.localhost; Path=/; Secure")
+        self.end_headers()
+        self.wfile.write((sys.argv[1] if script else page).encode())
+
+threading.Thread(target=ThreadingHTTPServer(("0.0.0.0", 9999), Raw).serve_forever).start()
+ThreadingHTTPServer(("0.0.0.0", 8888), Raw).serve_forever()
+"""
+"""What a member can put where their Jupyter server was: the port that the proxy leads to, and no other."""
+
 SERVER = '''
+import os, sys
 import tornado.web
 
 SEEN = []
@@ -42,6 +70,8 @@ class Evil(tornado.web.RequestHandler):
             self.set_header("Content-Type", "text/javascript")
             self.set_header("Service-Worker-Allowed", "/")
             self.write("self.addEventListener('fetch', (e) => e.respondWith(new Response('from the worker')));")
+        elif what == "raw":
+            os.execv(sys.executable, [sys.executable, "-c", RAW, SCRIPT])
         elif what == "script.js":
             self.set_header("Content-Type", "text/javascript")
             self.write(SCRIPT)
@@ -143,7 +173,7 @@ def set_up(service: Service, browser: Browser) -> Iterator[Scene]:
         log_in(page, service.url, "ana", PASSWORD)
         lab = start(page, service.url)
         lab.new_notebook()
-        config = SERVER.replace("SCRIPT", repr(HOSTILE))
+        config = SERVER.replace("SCRIPT", repr(HOSTILE)).replace("RAW", repr(RAW))
         lab.run(
             "import os, pathlib\n"
             "folder = pathlib.Path.home() / '.jupyter'\n"
@@ -316,3 +346,116 @@ def test_an_untrusted_output_runs_no_script(hostile: Scene) -> None:
     lab.panel.locator("b", has_text="shown").first.wait_for()
 
     assert hostile.page.title() != "it ran"
+
+
+def test_a_file_opened_by_its_address_acts_on_nothing_not_even_its_readers_own(hostile: Scene) -> None:
+    """Jupyter Server gives such a page an origin of its own (CSP sandbox)."""
+    lab = Lab(hostile.page)
+    lab.open(hostile.bia, "bia", "Untitled.ipynb")
+    lab.run(f"open('sent.html', 'w').write({f'<body>at home<script>{HOSTILE}</script></body>'!r})")
+    hostile.page.goto(f"{hostile.bia}/user/bia/files/sent.html")
+    before = hostile.state()
+
+    said = {(name, way): hostile.tell(way, url) for name, url in hostile.targets.items() for way in ("fetch", "frame")}
+    for what in ("start a kernel", "write a file", "run a cell by HTTP", "make a token", "kernel's socket"):
+        way, *arguments = hostile.filled(ACTING[what])
+        said[what, way] = hostile.tell(way, *arguments)
+
+    assert {key for key, text in said.items() if not text.startswith("blocked: ")} == set(), said
+    assert hostile.state() == before
+    hostile.page.goto(f"{hostile.ana}/user/ana/files/Untitled.ipynb")
+    assert "403" in hostile.page.inner_text("body")
+
+
+OPERATING = {
+    "make Ana an operator": ("post", "{hub}/hub/api/users/ana", '{"admin": true}', "application/json", "PATCH"),
+    "make somebody": ("post", "{hub}/hub/api/users", '{"usernames": ["eve"], "admin": true}'),
+    "remove Bia": ("post", "{hub}/hub/api/users/bia", "", "text/plain", "DELETE"),
+    "make Ana a reviewer": ("post", "{hub}/hub/api/groups/mutirao-reviewers/users", '{"users": ["ana"]}'),
+    "make a token": ("post", "{hub}/hub/api/users/olga/tokens", "{}"),
+    "shut down": ("post", "{hub}/hub/api/shutdown", "{}"),
+    "start Caio's server": ("form", "{hub}/hub/spawn/caio", {"environment": "base", "size": "small"}),
+    "start it by a look": ("frame", "{hub}/hub/spawn/caio"),
+    "restrict Bia": ("form", "{pages}/services/mutirao/review/case/{case}/restrict", {"scope": "account", "days": "9", "why": "Because Ana says so."}),
+    "close Bia's case": ("post", "{pages}/services/mutirao/api/review/cases/{case}/close", '{"why": "Because Ana says so."}'),
+    "Bia's kernel": ("socket", "wss://{bia_host}/user/bia/api/kernels/{kernel}/channels"),
+    "run a cell of Bia's": ("post", "{bia}/user/bia/api/kernels/{kernel}/execute", '{"code": "1"}'),
+    "plant a key for forms": ("plant", "_xsrf=planted; Domain=mutirao.localhost; Path=/"),
+    "use the planted key": ("form", "{hub}/hub/spawn/caio", {"environment": "base", "size": "small", "_xsrf": "planted"}),
+}  # fmt: skip
+
+
+def test_an_operator_who_opens_a_members_page_lends_it_no_rights(hostile: Scene) -> None:
+    found = re.search(r"Operators \(olga\) log in with:\s+(\S+)", hostile.service.output.read_text())
+    assert found
+    assert hostile.context.browser
+    with person(hostile.context.browser) as context:
+        page = context.new_page()
+        log_in(page, hostile.hub, "olga", found[1])
+        page.goto(f"{hostile.pages}/services/mutirao/review/case/{hostile.case}")
+        assert page.locator("#evidence").is_visible()
+        bystander = replace(hostile, context=context, page=page)
+
+        def state() -> list[object]:
+            users = ask(f"{hostile.hub}/hub/api/users", context=context).json()
+            groups = ask(f"{hostile.hub}/hub/api/groups", context=context).json()
+            case = ask(f"{hostile.pages}/services/mutirao/api/cases/{hostile.case}", context=context).json()
+            tokens = ask(f"{hostile.hub}/hub/api/users/olga/tokens", context=context).json()["api_tokens"]
+            known = [(user["name"], user["admin"], sorted(user["servers"])) for user in users]
+            return [sorted(known), groups, case["decisions"], len([one for one in tokens if one["note"] != "OAuth"])]
+
+        before = state()
+        page.goto(f"{hostile.ana}/user/ana/evil/")
+        said = {name: bystander.tell("fetch", url) for name, url in hostile.targets.items()}
+        for path in ("api/users", "admin", "api/proxy"):
+            said[path] = bystander.tell("fetch", f"{hostile.hub}/hub/{path}")
+        for path in ("review", f"review/case/{hostile.case}", "api/review/queue", "metrics"):
+            said[path] = bystander.tell("fetch", f"{hostile.pages}/services/mutirao/{path}")
+        for what, row in OPERATING.items():
+            way, *arguments = hostile.filled(row)
+            said[what] = bystander.tell(way, *arguments)
+
+        planted = said.pop("plant a key for forms")
+        assert planted.startswith("GOT: ")  # as it may: the hub knows its own key
+        assert {what for what, text in said.items() if not text.startswith("blocked: ")} == set(), said
+        assert state() == before
+        # Operators may enter a member's server: the hub asks before it tells that server who they are.
+        asked = {
+            "client_id": "jupyterhub-user-ana", "redirect_uri": f"{hostile.ana}/user/ana/oauth_callback", "response_type": "code",
+            "state": "x", "code_challenge": "c" * 43, "code_challenge_method": "S256",
+        }  # fmt: skip
+        page.goto(f"{hostile.hub}/hub/api/oauth2/authorize?{urlencode(asked)}")
+        assert page.url.startswith(f"{hostile.hub}/hub/")
+        assert page.get_by_role("button", name="Authorize").is_visible()
+
+
+def test_a_raw_server_in_the_place_of_jupyters_gets_no_further(hostile: Scene) -> None:
+    """Last of all here: Ana's server is gone afterwards. The proxy leads nobody to any other port of her runtime."""
+    ask(f"{hostile.ana}/user/ana/evil/raw")
+    for _ in range(50):
+        hostile.page.goto(f"{hostile.ana}/user/ana/")
+        if hostile.page.title() == "raw":
+            break
+        hostile.page.wait_for_timeout(200)
+    before = hostile.state()
+    address = hostile.page.inner_text("body").split()[-1]
+
+    said = {(name, way): hostile.tell(way, url) for name, url in hostile.targets.items() for way in ("fetch", "frame")}
+    for what in (
+        "make a token",
+        "start a kernel",
+        "give the reason for her",
+        "kernel's socket",
+        "worker for the hub from here",
+    ):
+        way, *arguments = hostile.filled(ACTING[what])
+        said[what, way] = hostile.tell(way, *arguments)
+
+    assert hostile.tell("fetch", f"{hostile.ana}/user/ana/x").startswith("GOT: ")
+    assert {key for key, text in said.items() if not text.startswith("blocked: ")} == set(), said
+    assert hostile.state() == before
+    assert "planted" not in {
+        cookie["value"] for cookie in hostile.context.cookies(hostile.hub) if cookie["name"] != "_xsrf"
+    }
+    with pytest.raises(OSError, match=r"timed out|refused|unreachable"):
+        socket.create_connection((address, 9999), 2)

@@ -1,5 +1,7 @@
 """By https, on hosts of their own: what browsers are told, which cookies they get, and who may log in as whom."""
 
+import base64
+import hashlib
 import re
 import ssl
 import time
@@ -16,6 +18,8 @@ from tests.flows.ask import Answer, ask
 from tests.flows.browser import log_in, person, start
 from tests.flows.conftest import HOST, Apart
 from tests.flows.service import PASSWORD
+from tests.flows.test_restart import MARKS, part_of
+from tests.flows.test_rights import environment_of
 
 HOSTILE_NAME = "<img src=x onerror=window.pwned=1>"
 HUB_PAGES = (
@@ -45,6 +49,7 @@ class Visit:
     pages: str
     context: BrowserContext
     page: Page
+    secret: str
 
     def ask(self, url: str, **options: object) -> Answer:
         return ask(url, context=self.context, **options)  # type: ignore[arg-type]
@@ -59,7 +64,8 @@ def visit(apart: Apart, trusting: Browser) -> Iterator[Visit]:
         log_in(page, hub, "rita", PASSWORD)
         page.goto(f"{pages}/services/mutirao/me")
         page.locator("text=Hello, rita").first.wait_for()
-        yield Visit(hub, pages, context, page)
+        secret = environment_of(part_of(apart.service, MARKS["pages"]))["JUPYTERHUB_API_TOKEN"]
+        yield Visit(hub, pages, context, page, secret)
 
 
 def anonymous(url: str, **options: object) -> Answer:
@@ -291,6 +297,60 @@ def test_a_stolen_code_is_worth_nothing_in_another_browser(visit: Visit) -> None
     callback = given.header("location")
     assert anonymous(callback).status == 403
     assert "mutirao-session" not in anonymous(callback).header("set-cookie")
+
+
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+REDEEMED_WRONGLY: tuple[dict[str, str | None], ...] = (
+    {"code_verifier": None}, {"code_verifier": "w" * 43}, {"code_verifier": CHALLENGE},
+    {"redirect_uri": "https://evil.test/"}, {"redirect_uri": "https://ana.mutirao.localhost/"},
+    {"client_secret": None}, {"client_secret": "guessed"}, {"client_id": "jupyterhub-user-ana"}, {"grant_type": "password"},
+)  # fmt: skip
+
+
+def redeem(visit: Visit, given: Answer, **changes: str | None) -> Answer:
+    """What the hub gives for a code to whoever holds even the pages' own secret."""
+    location = urlsplit(given.header("location"))
+    form = {
+        "client_id": "service-mutirao",
+        "client_secret": visit.secret,
+        "grant_type": "authorization_code",
+        "code": parse_qs(location.query)["code"][0],
+        "redirect_uri": location._replace(query="").geturl(),
+        "code_verifier": VERIFIER,
+        **changes,
+    }
+    sent = urlencode({key: value for key, value in form.items() if value is not None})
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    return anonymous(f"{visit.hub}/hub/api/oauth2/token", method="POST", headers=headers, body=sent)
+
+
+def proved(visit: Visit, **changes: str) -> Answer:
+    """A code that is worth something together with VERIFIER."""
+    return code_of(visit, code_challenge=CHALLENGE, **changes)[0]
+
+
+def test_a_code_serves_once_and_needs_its_proof_address_and_client(visit: Visit) -> None:
+    for changes in REDEEMED_WRONGLY:
+        refused = redeem(visit, proved(visit), **changes)
+        assert refused.status in (400, 401, 403), (changes, refused.text)
+        assert b"access_token" not in refused.body
+    start(visit.page, visit.hub)
+    callback = f"{visit.hub.replace('://', '://rita.')}/user/rita/oauth_callback"
+    theirs = {"client_id": "jupyterhub-user-rita", "redirect_uri": callback}
+    another = proved(visit, **theirs)
+    assert "code=" in another.header("location")
+    assert b"access_token" not in redeem(visit, another, redirect_uri=callback).body
+
+    given = proved(visit)
+    assert redeem(visit, given).json()["access_token"]
+    assert b"access_token" not in redeem(visit, given).body
+
+
+def test_the_hub_gives_no_code_without_a_challenge(visit: Visit) -> None:
+    """Or whoever strips it from the way there would need no proof."""
+    given, _ = code_of(visit, code_challenge="", code_challenge_method="")
+    assert "code=" not in given.header("location")
 
 
 def test_a_members_token_does_what_its_scopes_say_and_no_more(visit: Visit) -> None:

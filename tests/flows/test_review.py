@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from mutirao.policy.category import Category
 from tests.flows.browser import Lab, log_in, notice, person, start
 from tests.flows.cells import DISALLOWED
+from tests.flows.reader import flaws
 from tests.flows.service import PASSWORD, Service, running
 
 QUICK = '[login]\noperators = ["olga"]\n[cases]\ngpu_strikes = 1\ncompute_strikes = 9\n'
@@ -72,9 +73,11 @@ def test_an_appeal_goes_round(house: Service, browser: Browser) -> None:
 
     member.goto(f"{house.url}/services/mutirao/me")
     expect(member.locator('[data-restriction="gpu"]')).to_be_visible()
+    assert flaws(member, "en") == []
 
     # One click; words are left out.
     member.goto(case)
+    assert flaws(member, "en") == []
     member.locator("form[data-appeal] button").last.click()
     expect(member.locator("#appeals")).to_be_visible()
     expect(member.locator("form[data-appeal]")).to_have_count(0)
@@ -83,7 +86,9 @@ def test_an_appeal_goes_round(house: Service, browser: Browser) -> None:
     member.goto(f"{house.url}/services/mutirao/review")
     expect(member.locator("h1")).not_to_contain_text("What waits")
     desk = visit(house, browser, "rui", "review")
+    assert flaws(desk, "en") == []
     desk.locator(f'#appeals ~ * a[href$="{number[0]}"]').first.click()
+    assert flaws(desk, "en") == []
     desk.locator('input[name="outcome"][value="reversed"]').check()
     form = desk.locator('form[action*="/review/appeal/"]')
     form.locator('textarea[name="why"]').fill(WORDS)
@@ -117,3 +122,83 @@ def test_who_restricts_does_not_answer_the_appeal(house: Service, browser: Brows
     expect(desk.locator('form[action*="/review/appeal/"]')).to_have_count(0)
     other = visit(house, browser, "rui", where.partition("/services/mutirao/")[2])
     expect(other.locator('form[action*="/review/appeal/"]')).to_have_count(1)
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until something that fits has the focus."""
+    for _ in range(150):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab never comes to {selector}")
+
+
+def test_an_appeal_is_answered_without_a_mouse_and_a_refusal_is_announced(house: Service, browser: Browser) -> None:
+    desk = visit(house, browser, "rui", "review")
+    tab_to(desk, 'main a[href*="/review/case/"]')
+    with desk.expect_navigation():
+        desk.keyboard.press("Enter")
+    tab_to(desk, 'input[name="outcome"]')
+    desk.keyboard.press("Space")
+    desk.keyboard.press("ArrowDown")
+    tab_to(desk, 'form[action*="/review/appeal/"] input[name="days"]')
+    desk.keyboard.type("9")
+    tab_to(desk, 'textarea[name="why"]')
+    desk.keyboard.type("A shorter time is enough here.")
+    tab_to(desk, "button[type=submit]")
+    with desk.expect_navigation():
+        desk.keyboard.press("Enter")
+
+    expect(desk.get_by_role("alert")).to_have_text("A milder end must lie before the present one.")
+
+    tab_to(desk, 'form[action*="/review/appeal/"] input[name="days"]')
+    desk.keyboard.type("1")
+    tab_to(desk, 'form[action*="/review/appeal/"] button[type=submit]')
+    desk.keyboard.press("Enter")
+    expect(desk.locator('form[action*="/review/appeal/"]')).to_have_count(0)
+    expect(desk.locator("main")).to_contain_text("made milder")
+
+
+PAGES = {
+    "ana": ("", "policy", "report", "nothing", "../../hub/home", "me", "case"),
+    "rui": ("../../hub/spawn", "review", "review/case"),
+}
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("locale", ["en-US", "pt-BR"])
+def test_every_page_can_be_heard_and_used_by_keyboard(house: Service, browser: Browser, locale: str) -> None:
+    wrong: list[str] = []
+    for name, paths in PAGES.items():
+        page = person(browser, locale).new_page()
+        log_in(page, house.url, name, PASSWORD)
+        for path in (*paths, "../../hub/logout"):
+            if path.endswith("case"):  # the newest, which the page before this one names
+                page.locator(f'main #cases ~ * a[href*="/{path}/"]').first.click()
+            else:
+                page.goto(f"{house.url}/services/mutirao/{path}")
+            wrong += (f"{path}: {flaw}" for flaw in flaws(page, locale.removesuffix("-US")))
+        page.context.close()
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_page_that_nobody_can_hear_has_flaws(browser: Browser) -> None:
+    page = person(browser).new_page()
+    page.set_content(
+        """<style>a:focus { outline: none }</style><h3>Low</h3><table><tr><td>1</table><img src="x"><input>
+        <p class="mu-callout mu-bad">Wrong<p role="status"><b data-until="x">1</b></p><a href="#a" tabindex="2">last</a><a href="#b" tabindex="1">first</a>"""
+    )
+    found = "\n".join(flaws(page, "en"))
+    for flaw in (
+        "image-alt",
+        "label",
+        "headings begin",
+        "not one main",
+        "header cells",
+        "eyes only",
+        "every second",
+        "lang is",
+        "Tab ",
+    ):
+        assert flaw in found, (flaw, found)
+    page.context.close()

@@ -108,7 +108,7 @@ async def a_report(house: House) -> dict[str, str]:
 
 async def an_incident(house: House) -> dict[str, str]:
     with house.store.write() as session:
-        made = Incident(cause="c", category="mining", opened_at=house.now, people=5)
+        made = Incident(cause=f"c {house.now}", category="mining", opened_at=house.now, people=5)
         session.add(made)
         session.flush()
         return {"number": made.number}

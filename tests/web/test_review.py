@@ -3,6 +3,7 @@
 import re
 
 import httpx
+import pytest
 from sqlalchemy import func, select
 
 from mutirao.cases import sanction
@@ -88,3 +89,15 @@ async def test_the_member_never_learns_who_reported(house: House) -> None:
         assert given["number"] in text
         assert "victim@mail.test" not in text
         assert "film of me" not in text
+
+
+@pytest.mark.parametrize("days", ["", "x", "0", "-1", "nan", "inf", "1e9", "5e-324", "0,0000000000001"])
+async def test_a_time_that_no_clock_can_keep_restricts_nobody(house: House, days: str) -> None:
+    """A restriction shorter than a clock's tick would end before it began."""
+    number = await house.case()
+    async with house.browser("rui") as rui:
+        action = f"review/case/{number}/restrict"
+        answer = await send(rui, f"review/case/{number}", action, scope="gpu", days=days, why=REASON)
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+    assert not restricted(house)

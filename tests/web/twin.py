@@ -29,8 +29,8 @@ from tests.database import migrated
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 ORIGIN = "http://house.test"
 SECRET = "s" * 32
-OFFICE = Office(load_versions(), Pages(f"{ORIGIN}{PREFIX}"), Cases(strikes_a_day=100))
-"""A day may bring many strikes, so that the ladder is quick to climb."""
+OFFICE = Office(load_versions(), Pages(f"{ORIGIN}{PREFIX}"), Cases(strikes_a_day=100, appeals_per_member=1000))
+"""A day may bring many strikes, so that the ladder is quick to climb, and many appeals, for those who try them all."""
 PEOPLE = {
     "ana-token": Person("ana"),
     "bia-token": Person("bia"),

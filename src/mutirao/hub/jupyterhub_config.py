@@ -38,6 +38,8 @@ if settings.service.subdomain_host:
     c.JupyterHub.cookie_host_prefix_enabled = settings.origins.secure
 elif settings.service.public_url:
     c.JupyterHub.public_url = settings.service.public_url
+# Or whoever takes the challenge out of the way to the hub gets a code that needs no proof (RFC 9700, 4.8.2).
+c.JupyterHub.oauth_require_pkce = True
 c.JupyterHub.trusted_downstream_ips = list(settings.tls.trusted_proxies) if settings.tls.behind_proxy else []
 c.JupyterHub.log_level = os.environ.get("MUTIRAO_LOG_LEVEL", "INFO")
 

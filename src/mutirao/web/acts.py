@@ -3,7 +3,6 @@
 Whoever may not read a case, and whoever may not act, gets 404: what is not theirs does not exist.
 """
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,14 +72,16 @@ def plain(text: str) -> str:
 
 
 def days_of(text: str) -> float | Refused | None:
-    """A number of days as people type it, comma or point; None for nothing. Refused: days."""
+    """A number of days as people type it, comma or point, as fine as a clock is; None for nothing. Refused: days."""
     if not text.strip():
         return None
     try:
         days = float(text.strip().replace(",", "."))
     except ValueError:
         return Refused("days")
-    return days if math.isfinite(days) and 0 <= days <= LONGEST_DAYS else Refused("days")
+    if not 0 <= days <= LONGEST_DAYS:
+        return Refused("days")
+    return timedelta(days=days) / timedelta(days=1)
 
 
 def _told(number: str, outcome: object) -> Outcomes:
