@@ -11,7 +11,7 @@ from mutirao.cases.notice import NoticeText
 from mutirao.gate.card import card, plain, traceback
 from mutirao.gate.wire import Message
 
-ENAME = "NotRun"
+ENAME, ENDED = "NotRun", "Ended"
 _VERSION = "5.3"
 _REPLIES = {"execute_request": "execute_reply", "debug_request": "debug_reply"}
 
@@ -32,7 +32,9 @@ class Answers:
         data = {"text/html": card(text, action), "text/plain": plain(text)}
         return self._message("iopub", "display_data", parent, {"data": data, "metadata": {}, "transient": {}})
 
-    def not_run(self, request: Message, text: NoticeText, action: Action, execution_count: int) -> list[Message]:
+    def not_run(
+        self, request: Message, text: NoticeText, action: Action, execution_count: int, ename: str = ENAME
+    ) -> list[Message]:
         """What a kernel would send about a request that failed: busy, output and error, reply, idle."""
         if request.msg_type == "debug_request":
             return self._between(request, [self._debug_reply(request, text)])
@@ -40,14 +42,14 @@ class Answers:
         if request.content.get("silent") is not True:
             outputs = [
                 self.notice(request.header, text, action),
-                self._message("iopub", "error", request.header, _error(text)),
+                self._message("iopub", "error", request.header, error(text, ename)),
             ]
         content = {
             "status": "error",
             "execution_count": execution_count,
             "user_expressions": {},
             "payload": [],
-            **_error(text),
+            **error(text, ename),
         }
         reply = self._message(request.channel, "execute_reply", request.header, content)
         return self._between(request, [*outputs, reply])
@@ -95,6 +97,7 @@ class Answers:
         return Message(channel=channel, header=header, parent_header=parent, content=content)
 
 
-def _error(text: NoticeText) -> dict[str, Any]:
-    lines = traceback(text, ENAME)
-    return {"ename": ENAME, "evalue": lines[0].removeprefix(f"{ENAME}: "), "traceback": lines}
+def error(text: NoticeText, ename: str = ENAME) -> dict[str, Any]:
+    """The notice as the content of an error."""
+    lines = traceback(text, ename)
+    return {"ename": ename, "evalue": lines[0].removeprefix(f"{ename}: "), "traceback": lines}
