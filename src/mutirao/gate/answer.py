@@ -1,7 +1,6 @@
 """The messages that the gate sends a client in a kernel's stead."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,16 +15,11 @@ _VERSION = "5.3"
 _REPLIES = {"execute_request": "execute_reply", "debug_request": "debug_reply"}
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Builds a connection's messages; every one is a child of the request that it answers."""
 
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
-    now: Callable[[], datetime] = _utc_now
 
     def notice(self, parent: dict[str, Any], text: NoticeText, action: Action) -> Message:
         """The notice as an output of the parent: a card, and the same in plain text."""
@@ -91,7 +85,7 @@ class Answers:
             "msg_type": msg_type,
             "username": "mutirao",
             "session": self.session,
-            "date": self.now().isoformat().replace("+00:00", "Z"),
+            "date": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "version": _VERSION,
         }
         return Message(channel=channel, header=header, parent_header=parent, content=content)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from ssl import SSLContext
 from typing import Any
 
 from aiohttp import WSCloseCode, hdrs, web
@@ -16,6 +15,7 @@ from multidict import CIMultiDict
 from prometheus_client import CONTENT_TYPE_LATEST
 from tornado.httputil import parse_cookie
 
+from mutirao.cases.letter import Halted
 from mutirao.cases.notice import Notice
 from mutirao.detect.engine import Engine
 from mutirao.errors import MutiraoError, WireError
@@ -28,9 +28,9 @@ from mutirao.gate.end import End
 from mutirao.gate.execute import Executions, carries_code
 from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.forward import forward
-from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
+from mutirao.gate.headers import for_handshake, offered, whole_answer
 from mutirao.gate.hold import Hold
-from mutirao.gate.judge import Actors, Judge
+from mutirao.gate.judge import Actors, Judge, standing
 from mutirao.gate.measure import exposition
 from mutirao.gate.memory import Key, Memory, Shelf
 from mutirao.gate.outcome import Outcomes
@@ -39,7 +39,7 @@ from mutirao.gate.readers import Readers
 from mutirao.gate.relay import Relay
 from mutirao.gate.route import Place, RouteError, locate
 from mutirao.gate.seat import ActorOnce, Seat
-from mutirao.gate.starts import refuse_start, starts_kernel
+from mutirao.gate.starts import refused_start, starts_kernel
 from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
 from mutirao.gate.wire import Wire
 from mutirao.language import LANGUAGE_COOKIE, preferred
@@ -60,7 +60,7 @@ ANNOUNCE_S = 2.0
 class Gate:
     """Everything that one gate process needs; `counters` counts since its start.
 
-    `secret` is shared with the hub's proxy class. `upstream_ssl` is for hubs with internal_ssl.
+    `secret` is shared with the hub's proxy class.
     `language` is for clients that name none. `probe` raises where the store does not answer.
     `max_connections` is for one member's kernels; those that wait for their server count apart, and may be as many.
     """
@@ -72,7 +72,6 @@ class Gate:
     max_body_bytes: int = MAX_BODY_BYTES
     max_connections: int = MAX_CONNECTIONS
     judge_timeout_s: float = JUDGE_TIMEOUT_S
-    upstream_ssl: SSLContext | None = None
     language: str = "en"
     worker: str = "gate-0"
     reading: FairReading | None = None
@@ -96,7 +95,7 @@ class Gate:
     def upstream(self) -> Upstream:
         """The client side, opened on first use (it needs the event loop)."""
         if self._upstream is None:
-            self._upstream = Upstream(self.upstream_ssl)
+            self._upstream = Upstream()
         return self._upstream
 
     async def close(self) -> None:
@@ -138,17 +137,21 @@ class Gate:
         language = self._language(request)
         if carries_code(request, place):
             return await self._executions().handle(request, place, language)
-        if starts_kernel(request, place):
-            refusal = await refuse_start(
-                request, place, self.upstream, self.judge, self.actors, language, self.judge_timeout_s
-            )
-            if refusal is not None:
-                self.counters["refused_starts"] += 1
-                return refusal
+        if starts_kernel(request, place) and (notice := await self._held_back(request, place)) is not None:
+            # Whom the server does not accept gets its own refusal: who is restricted is not everybody's to know.
+            if (stranger := await declined(request, place, self.upstream)) is not None:
+                return stranger
+            self.counters["refused_starts"] += 1
+            return refused_start(notice, language)
         outcome = self._outcomes.find(place) if request.method == hdrs.METH_GET else None
         if outcome is not None:
             return await declined(request, place, self.upstream) or web.json_response(outcome)
         return await forward(request, place, self.upstream)
+
+    async def _held_back(self, request: web.Request, place: Place) -> Notice | None:
+        """The words for whoever may not have a kernel started here; None for everybody else."""
+        actor = await self.actors.resolve(request.headers, query_token(place.query), place.route)
+        return await standing(self.judge, actor, place.route.user, Halted.KERNEL, self.judge_timeout_s)
 
     async def _health(self) -> web.Response:
         """503 where the store does not answer: then no cell that meets a rule can be judged."""
@@ -206,18 +209,16 @@ class Gate:
         """Connect to the server first; only when it has accepted is the client accepted, and anything judged."""
         headers = for_handshake(request.headers.items())
         protocols = offered(CIMultiDict(request.headers))
-        owner = place.route.owner
+        owner = place.route.user
         if self._connecting[owner] >= self.max_connections:
             return self._too_many(owner)
         try:
             with _counted(self._connecting, owner):
                 upstream = await self.upstream.connect(place.target_url, headers, protocols, self.max_message_bytes)
-        except Declined as declined:
+        except Declined as no:
             self.counters["declined"] += 1
-            kept = ((k, v) for k, v in declined.headers.items() if k.lower() not in (*HOP_BY_HOP, "content-length"))
-            return web.Response(
-                status=declined.status, reason=declined.reason, headers=CIMultiDict(kept), body=declined.body
-            )
+            kept = whole_answer(no.headers.items())
+            return web.Response(status=no.status, reason=no.reason, headers=kept, body=no.body)
         try:
             # Not before: only whom the server accepts can use up what is the member's.
             if self._open[owner] >= self.max_connections:

@@ -68,17 +68,17 @@ class Executions:
             return refusal
         body = await self._read(request)
         if body is None:
-            return refused(413, Refusal.TOO_LARGE.notice, language)
+            return _refused(413, Refusal.TOO_LARGE.notice, language)
         key, via = KEYS[place.action]
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-            return refused(400, Refusal.UNREADABLE.notice, language)
+            return _refused(400, Refusal.UNREADABLE.notice, language)
         try:
             asked = load(body, "the body")
         except WireError as error:
-            return refused(400, Refusal.UNREADABLE.notice, language, str(error))
+            return _refused(400, Refusal.UNREADABLE.notice, language, str(error))
         code = asked.get(key) if isinstance(asked, dict) else None
         if not isinstance(code, str):
-            return refused(400, Refusal.NO_SOURCE.notice, language, f"The body has no text under {key!r}.")
+            return _refused(400, Refusal.NO_SOURCE.notice, language, f"The body has no text under {key!r}.")
         actor = await self._actors.resolve(request.headers, query_token(place.query), place.route)
         cell = Cell(code, actor, place.route.user, place.route.server, place.kernel, via)
         verdict = await weigh(self._judge, [cell] if code.strip() else [], self._judge_timeout_s)
@@ -90,7 +90,7 @@ class Executions:
             cell_id = metadata.get("cell_id") if isinstance(metadata := asked.get("metadata"), dict) else None
             return self._outcomes.accept(place, verdict.notice, language, cell_id)
         if not verdict.action.runs:
-            return refused(403, verdict.notice, language)
+            return _refused(403, verdict.notice, language)
         return await forward(request, place, self._upstream, body, {"Mutirao-Case": verdict.notice.case or ""})
 
     async def _read(self, request: web.Request) -> bytes | None:
@@ -110,8 +110,7 @@ def _from_elsewhere(request: web.Request) -> bool:
     return urlsplit(origin).netloc.lower() != request.headers.get(hdrs.HOST, "").lower()
 
 
-def refused(status: int, notice: Notice, language: str, detail: str = "") -> web.Response:
-    """An answer of that status with the whole notice, as text and as a card."""
+def _refused(status: int, notice: Notice, language: str, detail: str = "") -> web.Response:
     text = notice.text(language)
     body: dict[str, Any] = {
         "message": detail or traceback(text, "NotRun")[0],

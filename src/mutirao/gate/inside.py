@@ -19,7 +19,6 @@ USED: tuple[tuple[type, str], ...] = (
     (BaseProtocol, "_pause_reading_for_buffer"),
     (BaseProtocol, "_resume_reading_for_buffer"),
     (BaseProtocol, "_drain_helper"),
-    (BaseProtocol, "writing_paused"),
     (web.WebSocketResponse, "_parser"),
     (web.WebSocketResponse, "_writer"),
     (web.WebSocketResponse, "_set_closed"),

@@ -3,7 +3,7 @@
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from mutirao.gate.headers import HOP_BY_HOP, passed_on
+from mutirao.gate.headers import passed_on, whole_answer
 from mutirao.gate.route import KERNELS, Place
 from mutirao.gate.upstream import Upstream
 
@@ -22,5 +22,5 @@ async def declined(request: web.Request, place: Place, upstream: Upstream) -> we
         if answer.status in (200, 404):
             return None
         body = await answer.content.read(1 << 16)
-        kept = ((k, v) for k, v in answer.headers.items() if k.lower() not in (*HOP_BY_HOP, "content-length"))
-        return web.Response(status=answer.status, reason=answer.reason, headers=CIMultiDict(kept), body=body)
+        kept = whole_answer(answer.headers.items())
+        return web.Response(status=answer.status, reason=answer.reason, headers=kept, body=body)

@@ -42,11 +42,6 @@ class Route:
     server: str
     prefix: str
 
-    @property
-    def owner(self) -> str:
-        """The user whose server it is."""
-        return self.user
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

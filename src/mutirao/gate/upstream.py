@@ -9,7 +9,6 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
-from ssl import SSLContext
 from typing import Any
 
 import aiohttp
@@ -68,8 +67,7 @@ def quicken(sock: Any) -> None:
 class Upstream:
     """Two aiohttp sessions without cookies, redirects, proxies or decompression of their own."""
 
-    def __init__(self, ssl: SSLContext | None = None) -> None:
-        self._ssl: SSLContext | bool = ssl if ssl is not None else True
+    def __init__(self) -> None:
         common: dict[str, Any] = {
             "auto_decompress": False,
             "trust_env": False,
@@ -105,7 +103,6 @@ class Upstream:
                 headers=headers,
                 data=data,
                 allow_redirects=False,
-                ssl=self._ssl,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S, sock_connect=CONNECT_S),
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -124,7 +121,6 @@ class Upstream:
                     autoping=False,
                     max_msg_size=max_message_bytes,
                     decode_text=False,
-                    ssl=self._ssl,
                     timeout=aiohttp.ClientWSTimeout(ws_receive=None, ws_close=2.0),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
