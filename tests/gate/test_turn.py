@@ -6,7 +6,7 @@ from mutirao.cases.action import Action
 from mutirao.gate import memory
 from mutirao.gate.memory import MOST_HELD, Memory, Shelf
 from mutirao.gate.wire import Message
-from tests.gate.house import execute, kinds, notice, request_of, until
+from tests.gate.house import TOKEN, execute, kinds, notice, request_of, until
 
 
 async def test_a_refused_cell_is_answered_between_the_cells_around_it(home, wire):
@@ -56,6 +56,16 @@ async def test_a_kernel_that_dies_lets_the_answer_go(street, twin, wire, state):
         await say(twin, wire, "status", {"execution_state": "busy"}, {})
         assert (await tab.receive())["content"] == {"execution_state": "busy"}, "the refusal still waits"
         await say(twin, wire, "status", {"execution_state": state}, {})
+        assert await answer_to(tab, refused) == WHOLE
+
+
+async def test_a_kernel_that_is_restarted_lets_the_answer_go(street, twin, wire, monkeypatch):
+    monkeypatch.setattr("mutirao.gate.relay._LOOK_S", 0.01)
+    async with street.tab("k-1", wire) as tab:
+        _, refused = await refused_behind_a_run(tab, twin)
+        headers = {"Authorization": f"token {TOKEN}"}
+        async with street.http.post(street.url("api/kernels/k-1/restart"), headers=headers) as answer:
+            assert answer.status == 202
         assert await answer_to(tab, refused) == WHOLE
 
 
@@ -132,6 +142,17 @@ def test_nobody_waits_for_what_can_not_be_followed_or_runs_beside(header):
     assert kept.due() is kept.held[0]
 
 
+def test_a_kernel_that_answers_a_later_cell_has_lost_the_earlier_one():
+    kept = Memory()
+    first, later = execute("1")["header"], execute("2")["header"]
+    kept.ran(Message("shell", first))
+    kept.hold(*refusal())
+    kept.ran(Message("shell", later))
+    assert kept.due() is None
+    kept.saw(Message("shell", {"msg_type": "execute_reply"}, parent_header=later))
+    assert kept.due() is kept.held[0]
+
+
 def test_what_a_broken_connection_left_is_kept_for_a_while_only():
     now = [0.0]
     shelf = Shelf(lambda: now[0])
@@ -139,6 +160,11 @@ def test_what_a_broken_connection_left_is_kept_for_a_while_only():
     shelf.put(key, "ana", left)
     assert shelf.take(key, "ana") is left
     shelf.put(key, "ana", left)
+    left.ran(Message("shell", execute("1")["header"]))
+    shelf.restarted(("ana", "", "another"))
+    assert left.unanswered
+    shelf.restarted(key[:3])
+    assert not left.unanswered
     now[0] = memory.KEPT_S
     assert shelf.take(key, "ana") is None
     for number in range(memory.MOST_KEPT + 1):

@@ -146,7 +146,13 @@ class Gate:
         outcome = self._outcomes.find(place) if request.method == hdrs.METH_GET else None
         if outcome is not None:
             return await declined(request, place, self.upstream) or web.json_response(outcome)
-        return await forward(request, place, self.upstream)
+        answer = await forward(request, place, self.upstream)
+        if place.action == "restart" and answer.status < 300:
+            kernel = place.route.user, place.route.server, place.kernel
+            self._shelf.restarted(kernel)
+            for relay in self._relays:
+                relay.restarted(*kernel)
+        return answer
 
     async def _held_back(self, request: web.Request, place: Place) -> Notice | None:
         """The words for whoever may not have a kernel started here; None for everybody else."""

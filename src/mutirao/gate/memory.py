@@ -115,6 +115,7 @@ class Memory:
                 self._status(number, message.content.get("execution_state"))
             case "execute_reply" if (run := self._runs.get(number)) is not None:
                 took, run.replied = self.clock() - run.began, True
+                self._only_after(number)
                 self._over(number)
             case "input_request":
                 self.asking = message.parent_header
@@ -131,6 +132,14 @@ class Memory:
     def forget_runs(self) -> None:
         """None of the cells that run will be answered any more by its kernel."""
         self._runs.clear()
+
+    def _only_after(self, number: str) -> None:
+        """Forget what was sent before this one in its lane: a kernel answers in order, so it has lost that."""
+        lane = self._runs[number].lane
+        before = list(self._runs)[: list(self._runs).index(number)]
+        for earlier in before:
+            if self._runs[earlier].lane == lane:
+                del self._runs[earlier]
 
     def _status(self, number: str, state: Any) -> None:
         if state in _GONE:
@@ -164,6 +173,12 @@ class Shelf:
         self._kept[key] = self._clock(), actor, memory
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
+
+    def restarted(self, kernel: tuple[str, str, str]) -> None:
+        """Owner, server and kernel: what ran there will not be answered any more."""
+        for key, (_, _, memory) in self._kept.items():
+            if key[:3] == kernel:
+                memory.forget_runs()
 
     def take(self, key: Key, actor: str | None) -> Memory | None:
         """The memory that the same person's connection left; None for anybody else's, or one too old."""

@@ -110,6 +110,11 @@ class Relay:
         """True where this connection leads to that server."""
         return (self._seat.owner, self._seat.server) == (owner, server)
 
+    def restarted(self, owner: str, server: str, kernel: str) -> None:
+        """That kernel was restarted: what ran there will not be answered, and what waits for it comes soon."""
+        if self.serves(owner, server) and self._seat.kernel == kernel:
+            self._memory.forget_runs()
+
     async def announce(self, notice: Notice) -> None:
         """Show a notice in each cell that runs now."""
         text = notice.text(self._seat.accept_language)
