@@ -20,6 +20,8 @@ def fields(text: str) -> set[str]:
 
 def spoken() -> Iterator[str]:
     """Every text of the notices' module that a member may read."""
+    for halted in letter.Halted:
+        yield from halted.value
     for name, value in (*vars(wording).items(), *vars(letter).items(), *vars(announcement).items()):
         if name == "LANGUAGES":
             continue

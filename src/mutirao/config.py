@@ -296,6 +296,9 @@ class Gate(Section):
 
     max_message_mb: int = Field(100, ge=1, le=2048, description="Largest message to or from a kernel, MiB.")
     judge_timeout_s: float = Field(5, gt=0, description="A cell not judged by then is refused, honestly.")
+    max_connections: int = Field(
+        200, ge=1, le=10_000, description="Most connections to kernels for one member: one for each kernel in each tab."
+    )
     workers: int = Field(0, ge=0, le=64, description="Worker processes; 0 is one for each core, at most 8.")
     scan_budget_s: float = Field(
         20, gt=0, description="Seconds of reading a minute for one member's cells; past them only their own cells wait."

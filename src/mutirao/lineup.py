@@ -123,6 +123,7 @@ class Lineup:
             "MUTIRAO_PAGES_URL": f"{self.settings.origins.pages}/services/mutirao/",
             "MUTIRAO_SERVICE_TOKEN": place.service_token,
             "MUTIRAO_MAX_MESSAGE_MB": str(self.settings.gate.max_message_mb),
+            "MUTIRAO_MAX_CONNECTIONS": str(self.settings.gate.max_connections),
             "MUTIRAO_JUDGE_TIMEOUT_S": str(self.settings.gate.judge_timeout_s),
             "MUTIRAO_VISITORS": str(int(self.settings.sandbox.visitors)),
             "MUTIRAO_CASES": self.settings.cases.model_dump_json(),

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.stock import plain_environment
 from yarl import URL
 
 from tests.flows.apart import MemberApart
+from tests.flows.browser import Lab, chromium, log_in, notice, outputs, person
 from tests.flows.service import ROOT, free_port
 from tests.flows.spawners import bridge
 
@@ -285,6 +287,20 @@ async def finished(member: Person, where: str) -> tuple[int, dict[str, object]]:
             await asyncio.sleep(0.1)
 
 
+def in_lab(url: str) -> tuple[str, str]:
+    """What JupyterLab shows below a refused cell, and below one that runs after it."""
+    with chromium() as browser:
+        page = person(browser).new_page()
+        log_in(page, url, "ana", PASSWORD)
+        lab = Lab(page)
+        lab.open(url, "ana", "shared.ipynb")
+        cell = lab.run(DISALLOWED)
+        notice(cell).wait_for()
+        after = lab.run("print(6 * 7)")
+        after.locator(".jp-OutputArea-output").first.wait_for()
+        return outputs(cell), outputs(after)
+
+
 async def test_cells_that_run_on_the_server_are_judged_too() -> None:
     """jupyter-server-nbmodel runs a cell from an HTTP request, jupyter-collaboration carries the text beside the gate."""
     async with guarded_hub(major=5) as url, Person(url, "ana", PASSWORD) as ana:
@@ -298,8 +314,11 @@ async def test_cells_that_run_on_the_server_are_judged_too() -> None:
         assert "42" in str(said["outputs"])
 
         status, said = await ana.request("POST", run, json={"code": DISALLOWED})
-        assert (status, said["reason"]) == (403, "NotRun")
+        assert status == 202, said
+        status, said = await finished(ana, said["request_url"])
+        assert (status, said["status"], said["reason"]) == (200, "error", "NotRun")
         assert re.fullmatch(r"M-\d{4}-\d{6}", said["case"])
+        assert said["case"] in said["outputs"]
         async with ana.http.get(f"{url}services/mutirao/case/{said['case']}") as case:
             assert case.status == 200
         # An answer to input() is read as a cell is.
@@ -323,4 +342,21 @@ async def test_cells_that_run_on_the_server_are_judged_too() -> None:
             assert first.type is aiohttp.WSMsgType.BINARY
         async with ana.http.get(f"{url}services/mutirao/api/me") as me:
             assert len((await me.json())["cases"]) == 1
+        await ana.stop()
+
+
+@pytest.mark.campaign
+async def test_jupyterlab_shows_a_refusal_of_a_cell_that_would_run_on_the_server() -> None:
+    async with guarded_hub(major=5) as url, Person(url, "ana", PASSWORD) as ana:
+        await ana.start()
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        book = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": []}
+        status, _ = await ana.request("PUT", "api/contents/shared.ipynb", json={"type": "notebook", "content": book})
+        assert status in (200, 201)
+        # Playwright's loop runs in its thread.
+        with ThreadPoolExecutor(1) as aside:
+            shown, ran = await asyncio.get_running_loop().run_in_executor(aside, in_lab, url.rstrip("/"))
+        assert "NotRun" in shown
+        assert re.search(r"M-\d{4}-\d{6}", shown)
+        assert ran.strip() == "42"
         await ana.stop()

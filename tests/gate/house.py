@@ -22,6 +22,7 @@ from jupyter_server.services.kernels.connection import base as jupyter_wire
 
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
+from mutirao.cases.letter import Halted
 from mutirao.cases.notice import Notice, NoticeText
 from mutirao.policy.category import Category
 
@@ -37,7 +38,9 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def notice(action: Action, case: str = "M-2026-000007", excerpt: str = "line 1: xmrig") -> Notice:
+def notice(
+    action: Action, case: str = "M-2026-000007", excerpt: str = "line 1: xmrig", title: str = "Not run"
+) -> Notice:
     def text(lang: str, title: str) -> NoticeText:
         return NoticeText(
             lang=lang,
@@ -50,7 +53,7 @@ def notice(action: Action, case: str = "M-2026-000007", excerpt: str = "line 1: 
             links=(("Case", f"/services/mutirao/case/{case}"),),
         )
 
-    return Notice(case, action, Category.MINING, {"en": text("en", "Not run"), "pt-BR": text("pt-BR", "Não executada")})
+    return Notice(case, action, Category.MINING, {"en": text("en", title), "pt-BR": text("pt-BR", "Não executada")})
 
 
 class MarkerJudge:
@@ -59,6 +62,7 @@ class MarkerJudge:
     def __init__(self) -> None:
         self.saw: list[Cell] = []
         self.asked = asyncio.Event()
+        self.restricted: set[str] = set()
 
     async def judge(self, cell: Cell) -> Verdict:
         self.saw.append(cell)
@@ -71,6 +75,11 @@ class MarkerJudge:
             if f"please {action}" in cell.code:
                 return Verdict(action, notice(action))
         return Verdict(Action.ALLOW)
+
+    async def standing(self, actor: str | None, owner: str, halted: Halted) -> Notice | None:
+        if not self.restricted & {actor, owner}:
+            return None
+        return notice(Action.STOP, title=halted.own)
 
     @property
     def codes(self) -> list[str]:

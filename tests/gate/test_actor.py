@@ -95,7 +95,7 @@ async def test_the_actor_is_found_as_jupyterhub_would(actors, headers, query, na
 
 async def test_an_answer_is_kept_for_a_minute_at_most(hub):
     now = [0.0]
-    actors = HubActors(hub.url, "the-service", kept_s=9999, clock=lambda: now[0])
+    actors = HubActors(hub.url, "the-service", clock=lambda: now[0])
     for moment, asked in [(0, 1), (59, 1), (61, 2)]:
         now[0] = moment
         await actors.resolve({"Authorization": "token ana-token"}, None, ANA)

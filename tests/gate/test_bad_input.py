@@ -403,7 +403,7 @@ async def test_a_warned_silent_cell_runs_without_a_display(street, twin, wire):
     async with street.tab("k-1", wire) as tab:
         await tab.send(execute("please warn", silent=True))
         await twin.arrived.wait()
-        header = await tab.send(execute("please stop"))
+        header = await tab.send(request_of("debug_request", {"arguments": {"expression": "please stop"}}, "control"))
         assert (await tab.receive())["parent_header"]["msg_id"] == header["msg_id"]
 
 

@@ -22,7 +22,7 @@ from jupyter_kernel_client.wsclient import JupyterSubprotocol, KernelWebSocketCl
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from mutirao.gate.route import route_for, twin_spec, twin_target
+from mutirao.gate.route import route_for, twin_specs, twin_target
 from tests.gate.house import SECRET, TOKEN, running_chp, running_jupyter
 from tests.gate.worker import Worker, running_worker
 
@@ -47,7 +47,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     folder = tmp_path_factory.mktemp("clients")
     with running_chp() as chp, running_jupyter(folder) as jupyter, running_worker(judge="marker") as worker:
         twin = twin_target(worker.url, route_for(PREFIX, jupyter, "ana", ""), SECRET)
-        for spec, target in ((twin_spec(PREFIX), twin), (PREFIX, jupyter)):
+        for spec, target in (*((spec, twin) for spec in twin_specs(PREFIX)), (PREFIX, jupyter)):
             request = urllib.request.Request(
                 f"{chp.api_url}/api/routes{spec}",
                 json.dumps({"target": target}).encode(),

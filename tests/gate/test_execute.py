@@ -3,8 +3,10 @@
 import json
 from http.cookies import SimpleCookie
 
+import nbformat
 import pytest
 
+from mutirao.gate.outcome import MOST_OF_A_MEMBER
 from tests.gate.house import TOKEN
 
 AUTH = {"Authorization": f"token {TOKEN}"}
@@ -28,12 +30,34 @@ async def test_an_allowed_cell_passes_with_its_body_untouched(street, twin):
     assert (cell.code, cell.via, cell.kernel, cell.actor) == ("1", "execute", "k-1", "ana")
 
 
+async def outcome(street, accepted: dict, headers: dict | None = None) -> tuple[int, dict]:
+    """What the address in a 202 answers."""
+    url = street.url(accepted["request_url"].removeprefix("/"))
+    async with street.http.get(url, headers=AUTH if headers is None else headers) as got:
+        return got.status, await got.json()
+
+
 @pytest.mark.parametrize("word", ["stop", "hold"])
-async def test_a_cell_that_is_not_run_gets_403_with_the_whole_notice(street, twin, word):
-    status, answer, _ = await post(street, {"code": f"please {word}"})
-    assert (status, answer["reason"], answer["case"]) == (403, "NotRun", "M-2026-000007")
-    assert "/services/mutirao/case/M-2026-000007" in answer["notice"]
-    assert [request.method for request in twin.requests] == ["GET"]
+async def test_a_cell_that_is_not_run_has_the_notice_as_its_output(street, twin, word):
+    status, accepted, headers = await post(street, {"code": f"please {word}", "metadata": {"cell_id": "c"}})
+    assert (status, accepted["cell_id"], headers["Location"]) == (202, "c", accepted["request_url"])
+    status, answer = await outcome(street, accepted)
+    assert (status, answer["status"], answer["reason"], answer["case"]) == (200, "error", "NotRun", "M-2026-000007")
+    shown, error = (nbformat.from_dict(output) for output in json.loads(answer["outputs"]))
+    cell = nbformat.v4.new_code_cell(outputs=[shown, error])
+    nbformat.validate(nbformat.v4.new_notebook(cells=[cell]))
+    assert "/services/mutirao/case/M-2026-000007" in shown["data"]["text/plain"]
+    assert error["ename"] == "NotRun"
+    assert [request.method for request in twin.requests] == ["GET", "GET"]
+
+
+async def test_an_outcome_is_told_only_to_whom_the_server_accepts_and_the_oldest_go(street, twin):
+    _, first, _ = await post(street, {"code": "please stop"})
+    assert await outcome(street, first, {}) == (403, {"message": "Forbidden"})
+    for _ in range(MOST_OF_A_MEMBER):
+        await post(street, {"code": "please stop"})
+    # What the gate does not have is the server's to answer.
+    assert await outcome(street, first) == (200, {"ok": True})
 
 
 async def test_a_warned_cell_runs_and_names_its_case(street, twin):
@@ -50,9 +74,11 @@ async def test_an_answer_to_stdin_is_judged(street, twin):
 
 @pytest.mark.parametrize("word", ["break", "doze"])
 async def test_a_cell_that_cannot_be_judged_is_refused(street, twin, word):
-    status, answer, _ = await post(street, {"code": f"please {word}"})
-    assert (status, answer["case"]) == (403, None)
-    assert "could not be checked" in answer["notice"]
+    status, accepted, _ = await post(street, {"code": f"please {word}"})
+    assert status == 202
+    status, answer = await outcome(street, accepted)
+    assert (answer["status"], answer["case"]) == ("error", None)
+    assert "could not be checked" in answer["outputs"]
 
 
 UNREADABLE = {
@@ -113,4 +139,5 @@ async def test_a_get_of_the_active_executions_passes(street, twin):
 
 
 async def test_a_trailing_slash_hides_nothing(street, twin):
-    assert (await post(street, {"code": "please stop"}, "execute/"))[0] == 403
+    await post(street, {"code": "please stop"}, "execute/")
+    assert [request.method for request in twin.requests] == ["GET"]

@@ -196,12 +196,13 @@ async def test_the_kernels_rest_interface_passes(home):
 
 async def test_a_stranger_is_refused_by_the_server_itself_and_nothing_is_judged(home):
     async with home.kernel() as kernel:
+        before = len(home.actors.asked)
         url = home.url(f"api/kernels/{kernel}/channels")
         async with home.http.get(url, headers=_upgrade()) as answer:
             assert answer.status == 403
             assert "Forbidden" in await answer.text()
+        assert len(home.actors.asked) == before
     assert home.judge.saw == []
-    assert home.actors.asked == []
 
 
 async def test_a_kernel_that_is_not_there_is_refused_by_the_server_itself(home):

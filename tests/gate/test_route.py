@@ -2,7 +2,7 @@
 
 import pytest
 
-from mutirao.gate.route import Route, RouteError, claims, locate, read_claims, route_for, twin_spec, twin_target
+from mutirao.gate.route import Route, RouteError, claims, locate, read_claims, route_for, twin_specs, twin_target
 
 SECRET = "s3cret"
 ANA = Route("http://127.0.0.1:4000", "ana", "", "/user/ana/")
@@ -41,7 +41,7 @@ def test_a_server_is_known_by_its_route_whatever_its_name(routespec, user, serve
 
 
 def test_a_twin_hangs_below_its_server_and_leads_to_the_gate():
-    assert twin_spec("/user/ana/") == "/user/ana/api/kernels/"
+    assert twin_specs("/user/ana/") == ("/user/ana/api/kernels/", "/user/ana/api/sessions/")
     assert twin_target("http://gate:1/", ANA, SECRET) == f"http://gate:1/r/{claims(ANA, SECRET)}"
 
 

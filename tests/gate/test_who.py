@@ -9,7 +9,7 @@ from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.gate.actor import NoActors
 from mutirao.gate.app import Gate
-from mutirao.gate.relay import ActorOnce
+from mutirao.gate.seat import ActorOnce
 
 
 class Lenient:
@@ -62,7 +62,7 @@ async def test_an_unknown_actor_is_asked_for_again_after_a_while(monkeypatch: py
     assert await actor.name() is None
     assert await actor.name() is None
 
-    monkeypatch.setattr("mutirao.gate.relay._ASK_AGAIN_S", -1.0)
+    monkeypatch.setattr("mutirao.gate.seat._ASK_AGAIN_S", -1.0)
 
     assert await actor.name() == "ana"
     assert await actor.name() == "ana"

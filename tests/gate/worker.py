@@ -33,6 +33,9 @@ class Allows:
 
         return Verdict(Action.ALLOW)
 
+    async def standing(self, actor: object, owner: object, halted: object) -> None:
+        return None
+
 
 @dataclass(frozen=True)
 class Worker:

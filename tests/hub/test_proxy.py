@@ -12,7 +12,7 @@ from jupyterhub.proxy import Proxy, exponential_backoff
 from tornado.httpclient import HTTPError
 
 from mutirao.errors import ConfigError
-from mutirao.gate.route import RouteError, locate, twin_spec
+from mutirao.gate.route import RouteError, locate, twin_specs
 from mutirao.gate.shard import worker_of
 from mutirao.hub.proxy import Guarded, GuardedProxy
 from tests.gate.conftest import serving
@@ -20,7 +20,7 @@ from tests.gate.house import SECRET, Chp, free_port, running_chp
 
 GATE = "http://127.0.0.1:9"
 SERVER = {"user": "ana", "server_name": ""}
-SPEC, TWIN = "/user/ana/", "/user/ana/api/kernels/"
+SPEC, TWIN, OTHER = "/user/ana/", "/user/ana/api/kernels/", "/user/ana/api/sessions/"
 TARGET = "http://127.0.0.1:4000"
 HUB = SimpleNamespace(routespec="/hub/", host="http://127.0.0.1:8081")
 
@@ -70,10 +70,13 @@ def proxy() -> GuardedMemoryProxy:
     return GuardedMemoryProxy(gate_url=GATE, gate_secret=SECRET, app=SimpleNamespace(hub=HUB), hub=HUB)
 
 
-async def test_the_twin_comes_first_and_goes_last(proxy):
+async def test_the_twins_come_first_and_go_last(proxy):
     await proxy.add_route(SPEC, TARGET, SERVER)
     await proxy.delete_route(SPEC)
-    assert proxy.done == [("add", TWIN), ("add", SPEC), ("delete", SPEC), ("delete", TWIN)]
+    around = [TWIN, OTHER]
+    assert proxy.done == [
+        *(("add", twin) for twin in around), ("add", SPEC), ("delete", SPEC), *(("delete", twin) for twin in around)
+    ]  # fmt: skip
 
 
 async def test_the_twin_leads_to_the_gate_which_reads_the_server_from_it(proxy):
@@ -118,9 +121,10 @@ async def test_the_later_activity_of_both_counts(proxy, own, twin, seen):
     assert (await proxy.get_all_routes())[SPEC]["data"].get("last_activity") == seen
 
 
-async def test_a_server_whose_twin_is_gone_is_not_seen_and_the_hub_repairs_both(proxy):
+@pytest.mark.parametrize("lost", [TWIN, OTHER])
+async def test_a_server_of_which_a_twin_is_gone_is_not_seen_and_the_hub_repairs_all(proxy, lost):
     await proxy.add_route(SPEC, TARGET, SERVER)
-    del proxy.routes[TWIN]
+    del proxy.routes[lost]
     assert SPEC not in await proxy.get_all_routes()
     await proxy.check_routes(users(spawner()), {})
     assert SPEC in await proxy.get_all_routes()
@@ -150,7 +154,7 @@ async def test_each_server_keeps_its_worker_and_all_workers_get_some(proxy):
     specs = {f"/user/m{number}/": {"user": f"m{number}", "server_name": ""} for number in range(60)}
     for spec, data in specs.items():
         await proxy.add_route(spec, TARGET, data)
-    met = {spec: proxy.routes[twin_spec(spec)]["target"].partition("/r/")[0] for spec in specs}
+    met = {spec: proxy.routes[twin_specs(spec)[0]]["target"].partition("/r/")[0] for spec in specs}
     assert set(met.values()) == set(workers)
     assert met == {spec: worker_of(workers, data["user"], data["server_name"]) for spec, data in specs.items()}
 
@@ -176,15 +180,15 @@ async def test_a_server_that_moved_is_followed_by_its_twin(proxy):
     assert (await proxy.get_all_routes())[SPEC]["target"] == "http://127.0.0.1:4001"
 
 
-@pytest.mark.parametrize("left", [SPEC, TWIN])
+@pytest.mark.parametrize("left", [SPEC, TWIN, OTHER])
 async def test_half_a_route_that_nobody_wants_is_deleted(proxy, left):
     await proxy.add_route(SPEC, TARGET, SERVER)
     proxy.routes = {left: proxy.routes[left]}
     await proxy.check_routes(users(spawner(ready=False)), {})
-    assert set(proxy.routes) & {SPEC, TWIN} == set()
+    assert set(proxy.routes) & {SPEC, TWIN, OTHER} == set()
 
 
-@pytest.mark.parametrize("left", [SPEC, TWIN])
+@pytest.mark.parametrize("left", [SPEC, TWIN, OTHER])
 async def test_half_a_route_of_a_server_that_starts_is_left_alone(proxy, left):
     await proxy.add_route(SPEC, TARGET, SERVER)
     proxy.routes = {left: proxy.routes[left]}
@@ -204,7 +208,7 @@ async def test_a_twin_outlives_a_server_whose_deletion_fails(proxy):
     proxy.fails_at = ("delete", SPEC)
     with pytest.raises(OSError, match="away"):
         await proxy.delete_route(SPEC)
-    assert set(proxy.routes) == {SPEC, TWIN}
+    assert set(proxy.routes) == {SPEC, TWIN, OTHER}
 
 
 @pytest.mark.parametrize("trait", ["gate_url", "gate_secret"])
@@ -296,7 +300,7 @@ async def test_kernels_lead_to_the_gate_and_all_else_to_the_server_whatever_the_
 
 
 def test_a_twins_routespec_is_its_servers_with_the_kernels_behind():
-    assert twin_spec(SPEC) == TWIN
+    assert twin_specs(SPEC) == (TWIN, OTHER)
 
 
 # The checks of JupyterHub's own proxy tests, for our class over a real configurable-http-proxy.
@@ -350,11 +354,11 @@ async def test_a_route_is_added_found_and_deleted_with_or_without_its_slash(stoc
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_members_route_is_added_found_and_deleted_with_its_twin(stock, route):
+async def test_a_members_route_is_added_found_and_deleted_with_its_twins(stock, route):
     proxy, host = stock
     spec = f"{host}{route}"
     await proxy.add_route(spec, TARGET, SERVER)
-    assert len(await super(Guarded, proxy).get_all_routes()) == 2
+    assert len(await super(Guarded, proxy).get_all_routes()) == 3
     assert (await proxy.get_route(spec))["target"] == TARGET
     await proxy.delete_route(spec)
     assert await super(Guarded, proxy).get_all_routes() == {}
@@ -386,7 +390,7 @@ async def test_routes_that_were_lost_come_back_with_the_next_check_and_unwanted_
     await proxy.check_routes(wanted, {})
     before = set(await proxy.get_all_routes())
     assert spec in before
-    for lost in (spec, twin_spec(spec)):
+    for lost in (spec, *twin_specs(spec)):
         await super(Guarded, proxy).delete_route(lost)
         assert spec not in await proxy.get_all_routes()
         await proxy.check_routes(wanted, {})

@@ -10,8 +10,9 @@ from datetime import datetime
 
 from mutirao.cases import delivery, letter, sanction
 from mutirao.cases.action import Action
-from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.ladder import Scope
+from mutirao.cases.letter import Halted
+from mutirao.cases.notice import Notice
 from mutirao.cases.sanction import Restriction
 from mutirao.cases.wording import Pages
 from mutirao.errors import StoreError
@@ -34,22 +35,22 @@ class Look:
     restricted: dict[str, Restriction] = field(default_factory=dict)
     letters: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def refusal(self, cell: Cell, pages: Pages, now: datetime) -> Verdict | None:
-        """The refusal of a cell whose actor, or whose server's owner, may not run code now."""
-        for who in dict.fromkeys((cell.actor or cell.owner, cell.owner)):
+    def refusal(self, actor: str | None, owner: str, halted: Halted, pages: Pages, now: datetime) -> Notice | None:
+        """What is said where the actor, or the server's owner, may not run code now; None where both may."""
+        for who in dict.fromkeys((actor or owner, owner)):
             restriction = self.restricted.get(who)
             held = restriction.on(Scope.COMPUTE, now) if restriction else None
             if held is None:
                 continue
-            own = who == (cell.actor or cell.owner)
+            own = who == (actor or owner)
             notice = letter.compose(
-                letter.REFUSED_CELL if own else letter.NOT_YOURS,
+                halted.own if own else halted.others,
                 Action.STOP,
                 held.case,
                 pages,
                 clause=None,
                 version=0,
-                facts=(letter.STARTED,) if own else (),
+                facts=(halted.fact,) if own else (),
                 follows=letter.RESTRICTED[held.scope] if own else letter.OTHERS,
                 next_step=letter.APPEAL if own else letter.GO_ON,
                 begins=letter.moment(held.begins_at),
@@ -59,7 +60,7 @@ class Look:
             if not own:  # another's case is nobody else's to read
                 texts = {lang: replace(text, links=()) for lang, text in notice.texts.items()}
                 notice = replace(notice, case=None, texts=texts)
-            return Verdict(Action.STOP, notice)
+            return notice
         return None
 
 

@@ -15,6 +15,7 @@ from mutirao.cases.board import Board
 from mutirao.cases.casebook import ROWS_A_CASE as ROWS_A_CASE
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.decide import Decided, decide
+from mutirao.cases.letter import Halted
 from mutirao.cases.notice import Notice
 from mutirao.cases.office import Office
 from mutirao.cases.scan import InThreads, Scanner
@@ -55,8 +56,9 @@ class Desk:
         the answer to an appeal, comes with their next clean cell, above its output.
         """
         look = await self.board.look()
-        if (refusal := look.refusal(cell, self.office.pages, self.clock())) is not None:
-            return refusal
+        refusal = look.refusal(cell.actor, cell.owner, Halted.CELL, self.office.pages, self.clock())
+        if refusal is not None:
+            return Verdict(Action.STOP, refusal)
         findings = await self.scanner.scan(cell)
         if findings:
             return await asyncio.to_thread(self._decide, cell, findings)
@@ -65,6 +67,16 @@ class Desk:
             if waiting := look.letters.get(cell.actor):
                 return await asyncio.to_thread(self._hand_over, cell.actor, waiting[0])
         return Verdict(Action.ALLOW)
+
+    async def standing(self, actor: str | None, owner: str, halted: Halted) -> Notice | None:
+        """The words for somebody who may not run code now, None for everybody else; nothing is recorded.
+
+        What was ended is asked about after the fact, so a look from before it would not do.
+        """
+        if halted is Halted.RUNNING:
+            self.board.soon()
+        look = await self.board.look()
+        return look.refusal(actor, owner, halted, self.office.pages, self.clock())
 
     def _hand_over(self, name: str, number: int) -> Verdict:
         """The cell runs, with a notice that waited for its member."""

@@ -1,6 +1,7 @@
 """The words of notices about accounts, appeals, incidents and exemptions; in every language at once. Pure."""
 
 from datetime import datetime
+from enum import Enum
 
 from mutirao.cases.action import Action
 from mutirao.cases.ladder import Scope
@@ -58,10 +59,32 @@ PAUSED = "Many people are hit by the same cause (incident {incident}): nothing f
 APPEAL = "If this is a mistake, open the case and appeal with one click: another person looks at it."
 READ_ON = "Open the case to read everything about it."
 GO_ON = "You need not do anything."
-REFUSED_CELL = "Not run: running code is restricted for you until {ends} (UTC)"
-NOT_YOURS = "Not run: running code on this server is restricted until {ends} (UTC)"
 OTHERS = "This is about the owner of this server. Nothing of yours is restricted."
 STARTED = "The restriction was told in case {told}. No new decision was made for this cell."
+TOLD = "The restriction was told in case {told}. No new decision was made."
+
+
+class Halted(Enum):
+    """What a restriction kept from running, as its member and as others on the same server read it."""
+
+    CELL = (
+        "Not run: running code is restricted for you until {ends} (UTC)",
+        "Not run: running code on this server is restricted until {ends} (UTC)",
+        STARTED,
+    )
+    RUNNING = (
+        "Ended: running code is restricted for you until {ends} (UTC)",
+        "Ended: running code on this server is restricted until {ends} (UTC)",
+        STARTED,
+    )
+    KERNEL = (
+        "No kernel was started: running code is restricted for you until {ends} (UTC)",
+        "No kernel was started: running code on this server is restricted until {ends} (UTC)",
+        TOLD,
+    )
+
+    def __init__(self, own: str, others: str, fact: str) -> None:
+        self.own, self.others, self.fact = own, others, fact
 
 
 def moment(at: datetime) -> str:

@@ -2,9 +2,9 @@
 
 MUTIRAO_GATE_URL (where it listens), MUTIRAO_GATE_SECRET, MUTIRAO_DATABASE (a SQLAlchemy URL), JUPYTERHUB_API_URL,
 MUTIRAO_SERVICE_TOKEN (of the service `mutirao`), MUTIRAO_PAGES_URL (of the case and policy pages), and if wanted
-MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_JUDGE_TIMEOUT_S, MUTIRAO_SCAN_BUDGET_S, MUTIRAO_CASES (`[cases]` of
-the settings as JSON), MUTIRAO_VISITORS (0 where nobody but its owner comes to a server) and MUTIRAO_GATE_WORKER (its
-name). One process is one worker: MUTIRAO_GATE_URL names its own address.
+MUTIRAO_LANGUAGE, MUTIRAO_MAX_MESSAGE_MB, MUTIRAO_MAX_CONNECTIONS, MUTIRAO_JUDGE_TIMEOUT_S, MUTIRAO_SCAN_BUDGET_S,
+MUTIRAO_CASES (`[cases]` of the settings as JSON), MUTIRAO_VISITORS (0 where nobody but its owner comes to a server)
+and MUTIRAO_GATE_WORKER (its name). One process is one worker: MUTIRAO_GATE_URL names its own address.
 """
 
 import os
@@ -20,7 +20,7 @@ from mutirao.detect.pack import default_pack
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.fairness import Cases
 from mutirao.gate.actor import HubActors
-from mutirao.gate.app import BUDGET_S, JUDGE_TIMEOUT_S, Gate, main
+from mutirao.gate.app import BUDGET_S, JUDGE_TIMEOUT_S, MAX_CONNECTIONS, Gate, main
 from mutirao.gate.budget import Budget
 from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.measure import Measured
@@ -55,6 +55,7 @@ def serve(environment: Mapping[str, str]) -> None:
             owners_only=environment.get("MUTIRAO_VISITORS", "1") != "1",
         ),
         max_message_bytes=int(environment.get("MUTIRAO_MAX_MESSAGE_MB", "100")) * 1024 * 1024,
+        max_connections=int(environment.get("MUTIRAO_MAX_CONNECTIONS", MAX_CONNECTIONS)),
         language=environment.get("MUTIRAO_LANGUAGE", "en"),
         judge_timeout_s=judge_timeout_s,
         reading=reading,

@@ -56,13 +56,11 @@ class HubActors:
         self,
         hub_api: str,
         service_token: str,
-        kept_s: float = MAX_KEPT_S,
         clock: Callable[[], float] = monotonic,
         owners_only: bool = False,
     ) -> None:
         self._hub_api = hub_api.rstrip("/")
         self._service_token = service_token
-        self._kept_s = min(kept_s, MAX_KEPT_S)
         self._clock = clock
         self._owners_only = owners_only
         self._kept: OrderedDict[bytes, tuple[float, str | None]] = OrderedDict()
@@ -99,7 +97,7 @@ class HubActors:
         # Hashed, so that no token lies about in memory longer than its request.
         key = sha256(repr((path, sorted(params.items()), token)).encode()).digest()
         kept = self._kept.get(key)
-        if kept is not None and self._clock() - kept[0] < self._kept_s:
+        if kept is not None and self._clock() - kept[0] < MAX_KEPT_S:
             return kept[1]
         try:
             name = await self._fetch(path, params, token)

@@ -1,7 +1,6 @@
 """The messages that the gate sends a client in a kernel's stead."""
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,13 +10,9 @@ from mutirao.cases.notice import NoticeText
 from mutirao.gate.card import card, plain, traceback
 from mutirao.gate.wire import Message
 
-ENAME = "NotRun"
+ENAME, ENDED = "NotRun", "Ended"
 _VERSION = "5.3"
 _REPLIES = {"execute_request": "execute_reply", "debug_request": "debug_reply"}
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +20,15 @@ class Answers:
     """Builds a connection's messages; every one is a child of the request that it answers."""
 
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
-    now: Callable[[], datetime] = _utc_now
 
     def notice(self, parent: dict[str, Any], text: NoticeText, action: Action) -> Message:
         """The notice as an output of the parent: a card, and the same in plain text."""
         data = {"text/html": card(text, action), "text/plain": plain(text)}
         return self._message("iopub", "display_data", parent, {"data": data, "metadata": {}, "transient": {}})
 
-    def not_run(self, request: Message, text: NoticeText, action: Action, execution_count: int) -> list[Message]:
+    def not_run(
+        self, request: Message, text: NoticeText, action: Action, execution_count: int, ename: str = ENAME
+    ) -> list[Message]:
         """What a kernel would send about a request that failed: busy, output and error, reply, idle."""
         if request.msg_type == "debug_request":
             return self._between(request, [self._debug_reply(request, text)])
@@ -40,14 +36,14 @@ class Answers:
         if request.content.get("silent") is not True:
             outputs = [
                 self.notice(request.header, text, action),
-                self._message("iopub", "error", request.header, _error(text)),
+                self._message("iopub", "error", request.header, error(text, ename)),
             ]
         content = {
             "status": "error",
             "execution_count": execution_count,
             "user_expressions": {},
             "payload": [],
-            **_error(text),
+            **error(text, ename),
         }
         reply = self._message(request.channel, "execute_reply", request.header, content)
         return self._between(request, [*outputs, reply])
@@ -89,12 +85,13 @@ class Answers:
             "msg_type": msg_type,
             "username": "mutirao",
             "session": self.session,
-            "date": self.now().isoformat().replace("+00:00", "Z"),
+            "date": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "version": _VERSION,
         }
         return Message(channel=channel, header=header, parent_header=parent, content=content)
 
 
-def _error(text: NoticeText) -> dict[str, Any]:
-    lines = traceback(text, ENAME)
-    return {"ename": ENAME, "evalue": lines[0].removeprefix(f"{ENAME}: "), "traceback": lines}
+def error(text: NoticeText, ename: str = ENAME) -> dict[str, Any]:
+    """The notice as the content of an error."""
+    lines = traceback(text, ename)
+    return {"ename": ename, "evalue": lines[0].removeprefix(f"{ename}: "), "traceback": lines}

@@ -4,11 +4,10 @@ import asyncio
 import logging
 import signal
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
-from ssl import SSLContext
 from typing import Any
 
 from aiohttp import WSCloseCode, hdrs, web
@@ -16,6 +15,7 @@ from multidict import CIMultiDict
 from prometheus_client import CONTENT_TYPE_LATEST
 from tornado.httputil import parse_cookie
 
+from mutirao.cases.letter import Halted
 from mutirao.cases.notice import Notice
 from mutirao.detect.engine import Engine
 from mutirao.errors import MutiraoError, WireError
@@ -23,16 +23,23 @@ from mutirao.gate.actor import HubActors, query_token
 from mutirao.gate.announcement import SECRET_HEADER
 from mutirao.gate.announcement import read as read_announcement
 from mutirao.gate.budget import Budget
+from mutirao.gate.client import ClientSocket
+from mutirao.gate.end import End
 from mutirao.gate.execute import Executions, carries_code
 from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.forward import forward
-from mutirao.gate.headers import HOP_BY_HOP, for_handshake, offered
+from mutirao.gate.headers import for_handshake, offered, whole_answer
 from mutirao.gate.hold import Hold
-from mutirao.gate.judge import Actors, Judge
+from mutirao.gate.judge import Actors, Judge, standing
 from mutirao.gate.measure import exposition
+from mutirao.gate.memory import Key, Memory, Shelf
+from mutirao.gate.outcome import Outcomes
+from mutirao.gate.probe import declined
 from mutirao.gate.readers import Readers
-from mutirao.gate.relay import ActorOnce, ClientSocket, End, Relay, Seat
+from mutirao.gate.relay import Relay
 from mutirao.gate.route import Place, RouteError, locate
+from mutirao.gate.seat import ActorOnce, Seat
+from mutirao.gate.starts import refused_start, starts_kernel
 from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
 from mutirao.gate.wire import Wire
 from mutirao.language import LANGUAGE_COOKIE, preferred
@@ -44,6 +51,8 @@ MAX_BODY_BYTES = 2_000_000
 """The longest cell that can be judged, each character escaped, and some more."""
 JUDGE_TIMEOUT_S = 5.0
 BUDGET_S = 20.0
+MAX_CONNECTIONS = 200
+"""One websocket is one kernel in one browser tab."""
 ANNOUNCE_S = 2.0
 
 
@@ -51,8 +60,9 @@ ANNOUNCE_S = 2.0
 class Gate:
     """Everything that one gate process needs; `counters` counts since its start.
 
-    `secret` is shared with the hub's proxy class. `upstream_ssl` is for hubs with internal_ssl.
+    `secret` is shared with the hub's proxy class.
     `language` is for clients that name none. `probe` raises where the store does not answer.
+    `max_connections` is for one member's kernels; those that wait for their server count apart, and may be as many.
     """
 
     secret: str
@@ -60,8 +70,8 @@ class Gate:
     actors: Actors
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_body_bytes: int = MAX_BODY_BYTES
+    max_connections: int = MAX_CONNECTIONS
     judge_timeout_s: float = JUDGE_TIMEOUT_S
-    upstream_ssl: SSLContext | None = None
     language: str = "en"
     worker: str = "gate-0"
     reading: FairReading | None = None
@@ -70,6 +80,10 @@ class Gate:
     probe: Callable[[], None] | None = None
     _upstream: Upstream | None = None
     _relays: set[Relay] = field(default_factory=set)
+    _open: Counter[str] = field(default_factory=Counter)
+    _connecting: Counter[str] = field(default_factory=Counter)
+    _shelf: Shelf = field(default_factory=Shelf)
+    _outcomes: Outcomes = field(default_factory=Outcomes)
 
     def __post_init__(self) -> None:
         if not self.secret:
@@ -81,7 +95,7 @@ class Gate:
     def upstream(self) -> Upstream:
         """The client side, opened on first use (it needs the event loop)."""
         if self._upstream is None:
-            self._upstream = Upstream(self.upstream_ssl)
+            self._upstream = Upstream()
         return self._upstream
 
     async def close(self) -> None:
@@ -110,15 +124,40 @@ class Gate:
             place = locate(raw, self.secret)
             if place.action == "channels" and _wants_websocket(request):
                 return await self._channels(request, place)
-            if carries_code(request, place):
-                return await self._executions().handle(request, place)
-            return await forward(request, place, self.upstream)
+            return await self._http(request, place)
         except RouteError as error:
             self.counters["refused_routes"] += 1
             return _problem(400, str(error))
         except UpstreamAway as error:
             self.counters["upstream_away"] += 1
             return _problem(503, str(error))
+
+    async def _http(self, request: web.Request, place: Place) -> web.StreamResponse:
+        """Answer what is no websocket: code is judged, kernels are started for those who may have one."""
+        language = self._language(request)
+        if carries_code(request, place):
+            return await self._executions().handle(request, place, language)
+        if starts_kernel(request, place) and (notice := await self._held_back(request, place)) is not None:
+            # Whom the server does not accept gets its own refusal: who is restricted is not everybody's to know.
+            if (stranger := await declined(request, place, self.upstream)) is not None:
+                return stranger
+            self.counters["refused_starts"] += 1
+            return refused_start(notice, language)
+        outcome = self._outcomes.find(place) if request.method == hdrs.METH_GET else None
+        if outcome is not None:
+            return await declined(request, place, self.upstream) or web.json_response(outcome)
+        answer = await forward(request, place, self.upstream)
+        if place.action == "restart" and answer.status < 300:
+            kernel = place.route.user, place.route.server, place.kernel
+            self._shelf.restarted(kernel)
+            for relay in self._relays:
+                relay.restarted(*kernel)
+        return answer
+
+    async def _held_back(self, request: web.Request, place: Place) -> Notice | None:
+        """The words for whoever may not have a kernel started here; None for everybody else."""
+        actor = await self.actors.resolve(request.headers, query_token(place.query), place.route)
+        return await standing(self.judge, actor, place.route.user, Halted.KERNEL, self.judge_timeout_s)
 
     async def _health(self) -> web.Response:
         """503 where the store does not answer: then no cell that meets a rule can be judged."""
@@ -163,26 +202,46 @@ class Gate:
 
     def _executions(self) -> Executions:
         return Executions(
-            self.upstream, self.judge, self.actors, self.judge_timeout_s, self.max_body_bytes, self.counters
+            self.upstream,
+            self.judge,
+            self.actors,
+            self.judge_timeout_s,
+            self.max_body_bytes,
+            self.counters,
+            self._outcomes,
         )
 
     async def _channels(self, request: web.Request, place: Place) -> web.StreamResponse:
         """Connect to the server first; only when it has accepted is the client accepted, and anything judged."""
         headers = for_handshake(request.headers.items())
         protocols = offered(CIMultiDict(request.headers))
+        owner = place.route.user
+        if self._connecting[owner] >= self.max_connections:
+            return self._too_many(owner)
         try:
-            upstream = await self.upstream.connect(place.target_url, headers, protocols, self.max_message_bytes)
-        except Declined as declined:
+            with _counted(self._connecting, owner):
+                upstream = await self.upstream.connect(place.target_url, headers, protocols, self.max_message_bytes)
+        except Declined as no:
             self.counters["declined"] += 1
-            kept = ((k, v) for k, v in declined.headers.items() if k.lower() not in (*HOP_BY_HOP, "content-length"))
-            return web.Response(
-                status=declined.status, reason=declined.reason, headers=CIMultiDict(kept), body=declined.body
-            )
+            kept = whole_answer(no.headers.items())
+            return web.Response(status=no.status, reason=no.reason, headers=kept, body=no.body)
         try:
-            return await self._relay(request, place, upstream)
+            # Not before: only whom the server accepts can use up what is the member's.
+            if self._open[owner] >= self.max_connections:
+                return self._too_many(owner)
+            with _counted(self._open, owner):
+                return await self._relay(request, place, upstream)
         finally:
             if not upstream.closed:
                 upstream.abort()
+
+    def _too_many(self, owner: str) -> web.Response:
+        self.counters["too_many_connections"] += 1
+        return _problem(
+            429,
+            f"{owner} has {self.max_connections} connections to kernels, and more are not allowed "
+            "(max_connections under [gate]): close browser tabs or shut down kernels, and try again.",
+        )
 
     async def _relay(self, request: web.Request, place: Place, upstream: UpstreamSocket) -> web.StreamResponse:
         try:
@@ -202,6 +261,9 @@ class Gate:
             actor,
             self._language(request),
         )
+        key: Key = (seat.owner, seat.server, seat.kernel, request.query.get("session_id", "")[:200])
+        memory = self._shelf.take(key, await actor.name()) if key in self._shelf else None
+        memory = memory or Memory()
         relay = Relay(
             client,
             upstream,
@@ -213,6 +275,7 @@ class Gate:
             self._fair_reading(),
             self.hold,
             self.max_message_bytes,
+            memory,
         )
         self._relays.add(relay)
         self.counters["connections"] += 1
@@ -221,6 +284,8 @@ class Gate:
             end = await relay.run()
             log.debug("A connection to kernel %s ended: %s", place.kernel, end)
         finally:
+            if key[-1] and (memory.held or memory.unanswered):
+                self._shelf.put(key, await actor.name(), memory)
             asking.cancel()
             self._relays.discard(relay)
             self.counters["connections_open"] -= 1
@@ -273,6 +338,17 @@ def main(gate: Gate, host: str, port: int) -> None:
             await runner.cleanup()
 
     asyncio.run(serve())
+
+
+@contextmanager
+def _counted(counter: Counter[str], name: str) -> Iterator[None]:
+    counter[name] += 1
+    try:
+        yield
+    finally:
+        counter[name] -= 1
+        if not counter[name]:
+            del counter[name]
 
 
 async def _tell(relay: Relay, notice: Notice) -> None:

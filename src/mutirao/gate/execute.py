@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell
@@ -18,17 +17,16 @@ from mutirao.errors import WireError
 from mutirao.gate.actor import query_token
 from mutirao.gate.card import card, plain, traceback
 from mutirao.gate.forward import forward
-from mutirao.gate.headers import HOP_BY_HOP, passed_on
 from mutirao.gate.judge import Actors, Judge, weigh
+from mutirao.gate.outcome import Outcomes
+from mutirao.gate.probe import declined
 from mutirao.gate.refusal import Refusal
-from mutirao.gate.route import FIXED_PART, Place
+from mutirao.gate.route import Place
 from mutirao.gate.upstream import Upstream
 from mutirao.gate.wire import load
 
 KEYS = {"execute": ("code", "execute"), "input": ("input", "input_reply")}
 _READERS = (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS, hdrs.METH_DELETE)
-_PROBE_S = 30.0
-_ABOUT_THE_BODY = ("content-type", "content-length", "content-encoding", "expect", "range", "if-none-match")
 
 
 def carries_code(request: web.Request, place: Place) -> bool:
@@ -47,6 +45,7 @@ class Executions:
         judge_timeout_s: float,
         max_body_bytes: int,
         counters: Counter[str],
+        outcomes: Outcomes,
     ) -> None:
         self._upstream = upstream
         self._judge = judge
@@ -54,14 +53,17 @@ class Executions:
         self._judge_timeout_s = judge_timeout_s
         self._max_body_bytes = max_body_bytes
         self._counters = counters
+        self._outcomes = outcomes
 
-    async def handle(self, request: web.Request, place: Place) -> web.StreamResponse:
-        """The server's answer, or 403 with the notice; 400 or 413 where the body can't be judged."""
-        language = request.headers.get(hdrs.ACCEPT_LANGUAGE, "")
+    async def handle(self, request: web.Request, place: Place, language: str) -> web.StreamResponse:
+        """The server's answer; for a cell that is not run what the extension expects of one that failed.
+
+        400 or 413 with a notice where the body can't be judged, 403 with one for an answer to input().
+        """
         if _from_elsewhere(request):
             return web.json_response({"message": "A page of another site may not run cells with a cookie."}, status=403)
         # Before the body: strangers must not fill our memory with what they send.
-        refusal = await self._probe(request, place)
+        refusal = await declined(request, place, self._upstream)
         if refusal is not None:
             return refusal
         body = await self._read(request)
@@ -84,6 +86,9 @@ class Executions:
         if verdict.action is Action.ALLOW:
             return await forward(request, place, self._upstream, body)
         assert verdict.notice is not None
+        if not verdict.action.runs and place.action == "execute":
+            cell_id = metadata.get("cell_id") if isinstance(metadata := asked.get("metadata"), dict) else None
+            return self._outcomes.accept(place, verdict.notice, language, cell_id)
         if not verdict.action.runs:
             return _refused(403, verdict.notice, language)
         return await forward(request, place, self._upstream, body, {"Mutirao-Case": verdict.notice.case or ""})
@@ -95,23 +100,6 @@ class Executions:
             if len(body) > self._max_body_bytes:
                 return None
         return bytes(body)
-
-    async def _probe(self, request: web.Request, place: Place) -> web.Response | None:
-        """None where the server accepts these credentials; otherwise its refusal."""
-        headers = CIMultiDict(
-            (key, value)
-            for key, value in passed_on(request.headers.items()).items()
-            if key.lower() not in _ABOUT_THE_BODY
-        )
-        kernel = Place(place.route, f"{FIXED_PART}/{place.kernel}", place.query)
-        answer = await self._upstream.request(hdrs.METH_GET, kernel.target_url, headers, timeout_s=_PROBE_S)
-        async with answer:
-            # 404 comes after the check of credentials: a kernel on a remote server is not in this server's list.
-            if answer.status in (200, 404):
-                return None
-            body = await answer.content.read(1 << 16)
-            kept = ((k, v) for k, v in answer.headers.items() if k.lower() not in (*HOP_BY_HOP, "content-length"))
-            return web.Response(status=answer.status, reason=answer.reason, headers=CIMultiDict(kept), body=body)
 
 
 def _from_elsewhere(request: web.Request) -> bool:

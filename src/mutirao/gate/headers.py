@@ -39,6 +39,11 @@ def passed_on(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     return CIMultiDict((key, value) for key, value in pairs if key.lower() not in dropped)
 
 
+def whole_answer(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
+    """The headers of an answer whose body was read and is sent in one piece."""
+    return CIMultiDict((key, value) for key, value in headers if key.lower() not in (*HOP_BY_HOP, "content-length"))
+
+
 def for_handshake(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
     """The headers of a websocket's handshake that are not about the websocket itself."""
     return CIMultiDict((key, value) for key, value in passed_on(headers).items() if key.lower() not in _HANDSHAKE)

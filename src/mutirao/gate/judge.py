@@ -7,6 +7,8 @@ from typing import Protocol
 
 from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
+from mutirao.cases.letter import Halted
+from mutirao.cases.notice import Notice
 from mutirao.errors import OverBudgetError, TooLongError
 from mutirao.gate.refusal import Refusal
 from mutirao.gate.route import Route
@@ -19,6 +21,10 @@ class Judge(Protocol):
 
     async def judge(self, cell: Cell) -> Verdict:
         """The verdict; whatever is raised counts as "not judged", and the cell is refused."""
+        ...
+
+    async def standing(self, actor: str | None, owner: str, halted: Halted) -> Notice | None:
+        """The words for one who may not run code now, or on whose server nobody may; None for everybody else."""
         ...
 
 
@@ -61,3 +67,13 @@ async def weigh(judge: Judge, cells: Iterable[Cell], timeout_s: float) -> Verdic
         log.exception("A cell was refused: judging failed.")
         return Verdict(Action.STOP, Refusal.NOT_JUDGED.notice)
     return heaviest
+
+
+async def standing(judge: Judge, actor: str | None, owner: str, halted: Halted, timeout_s: float) -> Notice | None:
+    """The judge's words, None where it fails: their cells are refused all the same."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await judge.standing(actor, owner, halted)
+    except Exception:
+        log.exception("Whether %s may run code could not be found out.", actor or owner)
+        return None

@@ -12,6 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from mutirao.cases.cell import Cell, Verdict
+from mutirao.cases.letter import Halted
+from mutirao.cases.notice import Notice
 from mutirao.errors import StoreError
 from mutirao.gate.judge import Judge
 
@@ -28,6 +30,8 @@ COUNTERS = {
     "refused_routes": "Requests whose route was refused.",
     "upstream_away": "Requests whose notebook server did not answer.",
     "declined": "Connections that the notebook server declined.",
+    "too_many_connections": "Connections that were refused because their member had too many.",
+    "refused_starts": "Kernels that were not started because running code is restricted.",
     "wire_errors": "Messages that broke the protocol.",
     "not_judged": "Cells that were refused because judging failed or took too long.",
     "store_errors": "Cells whose judging failed at the database.",
@@ -62,6 +66,10 @@ class Measured:
         category = verdict.notice.category if verdict.notice else None
         self.counters[f"verdict:{verdict.action.value}:{category.value if category else ''}"] += 1
         return verdict
+
+    async def standing(self, actor: str | None, owner: str, halted: Halted) -> Notice | None:
+        """As the judge behind says."""
+        return await self.judge_.standing(actor, owner, halted)
 
 
 def exposition(counters: Mapping[str, int]) -> bytes:

@@ -1,6 +1,7 @@
 """Which server a request is for: signed claims that travel in the proxy's route, never the URL alone.
 
-The proxy class gives each server a twin route `<routespec>api/kernels/` whose target is `<gate>/r/<claims>`.
+The proxy class gives each server twin routes, `<routespec>api/kernels/` and `<routespec>api/sessions/`, whose target is
+`<gate>/r/<claims>`.
 configurable-http-proxy prepends the target's path, so the gate receives `/r/<claims>/user/NAME/api/kernels/…`.
 `<claims>` is base64url(JSON of the route, keys sorted) + "." + HMAC-SHA256; the same route always gives the same
 text, so that the hub can compare a twin's target with the one it expects.
@@ -15,7 +16,10 @@ from dataclasses import asdict, dataclass
 
 from mutirao.errors import MutiraoError
 
-FIXED_PART = "api/kernels"
+KERNELS, SESSIONS = "api/kernels", "api/sessions"
+PARTS = (KERNELS, SESSIONS)
+"""What of a server leads through the gate."""
+
 MAX_TAIL_CHARS = 2048
 _CONTEXT = b"mutirao route 1:"
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -38,11 +42,6 @@ class Route:
     server: str
     prefix: str
 
-    @property
-    def owner(self) -> str:
-        """The user whose server it is."""
-        return self.user
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -59,14 +58,26 @@ class Place:
         return f"{self.route.target}{self.route.prefix}{self.tail}{query}"
 
     @property
+    def part(self) -> str:
+        """Which of PARTS the path is in."""
+        return next(part for part in PARTS if _within(self.tail, part))
+
+    @property
     def kernel(self) -> str:
         """The kernel's id, "" where the path names none."""
-        return self.tail[len(FIXED_PART) + 1 :].split("/", 1)[0]
+        return self._below[0]
 
     @property
     def action(self) -> str:
         """What follows the kernel's id (channels, execute, …), without slashes at the end; "" where nothing does."""
-        return self.tail[len(FIXED_PART) + 1 :].partition("/")[2].rstrip("/")
+        return self._below[1]
+
+    @property
+    def _below(self) -> tuple[str, str]:
+        if self.part != KERNELS:
+            return "", ""
+        kernel, _, action = self.tail[len(KERNELS) + 1 :].partition("/")
+        return kernel, action.rstrip("/")
 
 
 def claims(route: Route, secret: str) -> str:
@@ -94,9 +105,9 @@ def route_for(routespec: str, target: str, user: str, server: str) -> Route:
     return Route(target.rstrip("/"), user, server, "/" + routespec.partition("/")[2])
 
 
-def twin_spec(routespec: str) -> str:
-    """The routespec of a server's twin."""
-    return f"{routespec.rstrip('/')}/{FIXED_PART}/"
+def twin_specs(routespec: str) -> tuple[str, ...]:
+    """The routespecs of a server's twins."""
+    return tuple(f"{routespec.rstrip('/')}/{part}/" for part in PARTS)
 
 
 def twin_target(gate_url: str, route: Route, secret: str) -> str:
@@ -122,9 +133,13 @@ def locate(raw_target: str, secret: str) -> Place:
         raise RouteError(f"The path {path[:200]!r} is not under {route.prefix[:200]!r}, which this route is for.")
     tail = path[len(route.prefix) :]
     _refuse_ambiguous(tail)
-    if tail != FIXED_PART and not tail.startswith(FIXED_PART + "/"):
-        raise RouteError(f"The path {tail[:200]!r} is not under {FIXED_PART!r}, which this route is for.")
+    if not any(_within(tail, part) for part in PARTS):
+        raise RouteError(f"The path {tail[:200]!r} is not under {' or '.join(PARTS)}, which this route is for.")
     return Place(route, tail, query)
+
+
+def _within(tail: str, part: str) -> bool:
+    return tail == part or tail.startswith(f"{part}/")
 
 
 def _refuse_ambiguous(path: str) -> None:

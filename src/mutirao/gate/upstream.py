@@ -5,10 +5,10 @@ delays that ACK by up to 40 ms. TCP_QUICKACK sends it at once, but holds for one
 receive.
 """
 
+import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from ssl import SSLContext
 from typing import Any
 
 import aiohttp
@@ -17,10 +17,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from mutirao.errors import MutiraoError
-from mutirao.gate.meter import Meter
-from mutirao.gate.pieces import send_pieces
+from mutirao.gate.inside import Inside
 
 CONNECT_S = 15.0
+HANDSHAKE_S = 60.0
+"""A server answers it once its kernel has started; one that never does would keep what it holds here for ever."""
 MAX_LINE_BYTES = 65536
 _REFUSAL_BYTES = 1 << 20
 # aiohttp adds these where a client sent none; what passes here must not change.
@@ -42,44 +43,17 @@ class Declined(Exception):
         self.body = body
 
 
-class UpstreamSocket(aiohttp.ClientWebSocketResponse[bool]):
+class UpstreamSocket(Inside, aiohttp.ClientWebSocketResponse[bool]):  # type: ignore[misc]
     """The websocket to a member's server, with the headers of its handshake."""
-
-    meter: Meter
-
-    @property  # type: ignore[override]
-    def _parser(self) -> Meter:
-        return self.meter
-
-    @_parser.setter
-    def _parser(self, parser: Any) -> None:
-        # aiohttp sets its parser here and hands what it reads back to the connection: so every byte is counted.
-        self.meter = Meter(parser)
 
     @property
     def handshake_headers(self) -> Any:
         """The headers that the server accepted with."""
-        return self._response.headers
+        return self.handshake.headers
 
     def quicken(self) -> None:
         """Acknowledge at once what has been received and what comes next."""
         quicken(self.get_extra_info("socket"))
-
-    def hold_reading(self) -> None:
-        """Read no more until told to."""
-        self._writer.protocol._pause_reading_for_buffer()
-
-    def go_on_reading(self) -> None:
-        """Read again."""
-        self._writer.protocol._resume_reading_for_buffer()
-
-    async def send_large(self, data: bytes, opcode: int, moved: Callable[[int], None]) -> None:
-        """Send one message in pieces; `moved` hears of each."""
-        await send_pieces(self._writer, data, opcode, moved)
-
-    def abort(self) -> None:
-        """Drop the connection with whatever it still holds."""
-        self._writer.transport.abort()
 
 
 def quicken(sock: Any) -> None:
@@ -93,8 +67,7 @@ def quicken(sock: Any) -> None:
 class Upstream:
     """Two aiohttp sessions without cookies, redirects, proxies or decompression of their own."""
 
-    def __init__(self, ssl: SSLContext | None = None) -> None:
-        self._ssl: SSLContext | bool = ssl if ssl is not None else True
+    def __init__(self) -> None:
         common: dict[str, Any] = {
             "auto_decompress": False,
             "trust_env": False,
@@ -130,7 +103,6 @@ class Upstream:
                 headers=headers,
                 data=data,
                 allow_redirects=False,
-                ssl=self._ssl,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_S, sock_connect=CONNECT_S),
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -141,16 +113,16 @@ class Upstream:
     ) -> UpstreamSocket:
         """A websocket; Declined with the server's own answer, or UpstreamAway."""
         try:
-            upstream = await self._sockets.ws_connect(
-                URL(url, encoded=True),
-                headers=headers,
-                protocols=protocols,
-                autoping=False,
-                max_msg_size=max_message_bytes,
-                decode_text=False,
-                ssl=self._ssl,
-                timeout=aiohttp.ClientWSTimeout(ws_receive=None, ws_close=2.0),
-            )
+            async with asyncio.timeout(HANDSHAKE_S):
+                upstream = await self._sockets.ws_connect(
+                    URL(url, encoded=True),
+                    headers=headers,
+                    protocols=protocols,
+                    autoping=False,
+                    max_msg_size=max_message_bytes,
+                    decode_text=False,
+                    timeout=aiohttp.ClientWSTimeout(ws_receive=None, ws_close=2.0),
+                )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise UpstreamAway(_away(url, error)) from error
         assert isinstance(upstream, UpstreamSocket)

@@ -1,7 +1,7 @@
-"""JupyterHub's proxy, guarded: each member's server gets a twin route that leads its kernel traffic to the gate.
+"""JupyterHub's proxy, guarded: each member's server gets twin routes; what reaches or starts a kernel meets the gate.
 
-The twin is added before the server's own route and deleted after it, so that no request to a kernel ever finds the
-server's route alone. The hub's route check sees a server's route only while its twin stands, and so repairs both.
+The twins are added before the server's own route and deleted after it, so that no request to a kernel ever finds the
+server's route alone. The hub's route check sees a server's route only while its twins stand, and so repairs all.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from jupyterhub.proxy import ConfigurableHTTPProxy, Proxy
 from traitlets import Unicode, default
 
 from mutirao.errors import ConfigError
-from mutirao.gate.route import route_for, twin_spec, twin_target
+from mutirao.gate.route import route_for, twin_specs, twin_target
 from mutirao.gate.shard import split_urls, worker_of
 
 _TWIN_OF = "mutirao_twin_of"
@@ -42,26 +42,28 @@ class Guarded(Proxy):  # type: ignore[misc]
         return os.environ.get("MUTIRAO_GATE_SECRET", "")
 
     async def add_route(self, routespec: str, target: str, data: dict[str, Any]) -> None:
-        """Add a route; for a member's server, its twin first."""
+        """Add a route; for a member's server, its twins first."""
         routespec = self.validate_routespec(routespec)
         if _is_server(data):
             twin = self._twin_target(routespec, target, data)
-            await super().add_route(twin_spec(routespec), twin, {_TWIN_OF: routespec})
+            for spec in twin_specs(routespec):
+                await super().add_route(spec, twin, {_TWIN_OF: routespec})
         await super().add_route(routespec, target, dict(data or {}))
 
     async def delete_route(self, routespec: str) -> None:
-        """Delete a route, then its twin where there is one."""
+        """Delete a route, then its twins where there are any."""
         routespec = self.validate_routespec(routespec)
-        has_twin = twin_spec(routespec) in await super().get_all_routes()
+        stored = await super().get_all_routes()
         await super().delete_route(routespec)
-        if has_twin:
-            await super().delete_route(twin_spec(routespec))
+        for spec in twin_specs(routespec):
+            if spec in stored:
+                await super().delete_route(spec)
 
     async def get_all_routes(self) -> Routes:
         """The routes as the hub should see them.
 
-        No twins; a server's route only while its twin leads to the gate with the right claims, and with the later
-        `last_activity` of the two.
+        No twins; a server's route only while each twin leads to the gate with the right claims, and with the latest
+        `last_activity` of all.
         """
         stored: Routes = await super().get_all_routes()
         seen: Routes = {}
@@ -70,11 +72,12 @@ class Guarded(Proxy):  # type: ignore[misc]
             if _TWIN_OF in route["data"]:
                 continue
             if _is_server(route["data"]):
-                twin = stored.get(twin_spec(routespec))
-                if twin is None or twin["target"] != self._twin_target(routespec, route["target"], route["data"]):
+                twins = [stored.get(spec, {"target": None, "data": {}}) for spec in twin_specs(routespec)]
+                target = self._twin_target(routespec, route["target"], route["data"])
+                if any(twin["target"] != target for twin in twins):
                     halves.add(routespec)
                     continue
-                route = {**route, "data": _with_later_activity(route["data"], twin["data"])}
+                route = {**route, "data": _with_latest_activity(route["data"], *(twin["data"] for twin in twins))}
             seen[routespec] = route
         self._halves = frozenset(halves)
         return seen
@@ -85,7 +88,7 @@ class Guarded(Proxy):  # type: ignore[misc]
         """Repair what is wanted (the hub's own check), and delete halves that nobody wants."""
         if not routes:
             routes = await self.get_all_routes()
-        # The hub's check can't delete what it is not shown: a twin, or a server's route, that stands alone.
+        # The hub's check can't delete what it is not shown: twins, or a server's route, that stands alone.
         wanted = {
             spawner.proxy_spec
             for user in user_dict.values()
@@ -96,9 +99,9 @@ class Guarded(Proxy):  # type: ignore[misc]
         await super().check_routes(user_dict, service_dict, routes)
 
     async def _delete_half(self, routespec: str) -> None:
-        self.log.warning("Deleting stale route %s, or its twin", routespec)
-        await super().delete_route(routespec)
-        await super().delete_route(twin_spec(routespec))
+        self.log.warning("Deleting stale route %s, or its twins", routespec)
+        for spec in (routespec, *twin_specs(routespec)):
+            await super().delete_route(spec)
 
     def _twin_target(self, routespec: str, target: str, data: dict[str, Any]) -> str:
         for name, value in (("gate_url", self.gate_url), ("gate_secret", self.gate_secret)):
@@ -120,7 +123,7 @@ def _is_server(data: dict[str, Any] | None) -> bool:
     return bool(data) and "user" in data and "server_name" in data  # type: ignore[operator]
 
 
-def _with_later_activity(own: dict[str, Any], twin: dict[str, Any]) -> dict[str, Any]:
+def _with_latest_activity(own: dict[str, Any], *twins: dict[str, Any]) -> dict[str, Any]:
     # ISO 8601 in UTC as the proxy writes it: text order is time order.
-    times = [data["last_activity"] for data in (own, twin) if data.get("last_activity")]
+    times = [data["last_activity"] for data in (own, *twins) if data.get("last_activity")]
     return {**own, "last_activity": max(times)} if times else own
