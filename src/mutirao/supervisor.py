@@ -33,7 +33,8 @@ from mutirao.lineup import Lineup
 from mutirao.part import EX_CONFIG, Keeper, Part, PartError
 from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.client import BrokerAway, Client
-from mutirao.sandbox.rootless import LESS, dangerous_groups, need_rootless
+from mutirao.sandbox.machine import dangerous_groups, need_rootless
+from mutirao.sandbox.rootless import LESS
 from mutirao.unit import notify
 from mutirao.upkeep import Upkeep
 

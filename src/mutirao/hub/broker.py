@@ -23,6 +23,7 @@ from mutirao.sandbox.ask import Ask
 from mutirao.sandbox.broker import Broker
 from mutirao.sandbox.journal import Journal
 from mutirao.sandbox.rootless import RootlessSandboxes
+from mutirao.sandbox.runtimes import Runtimes
 from mutirao.sandbox.sandboxes import RUN, Sandboxes
 
 VARIABLE = "MUTIRAO_BROKER"
@@ -65,7 +66,7 @@ class Charge:
         return found
 
 
-def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes | RootlessSandboxes:
+def open_sandboxes(settings: Settings, forwarder_port: int) -> Runtimes:
     """The sandboxes of an instance, as this user can build them; what stands is known below /run, or in the data."""
     rules = settings.sandbox
     if os.geteuid() != 0:
@@ -79,7 +80,7 @@ def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes | Rootl
     )
 
 
-def socket_path(settings: Settings, sandboxes: Sandboxes | RootlessSandboxes) -> Path:
+def socket_path(settings: Settings, sandboxes: Runtimes) -> Path:
     """Where the broker of these sandboxes is asked: with root short, whatever the data folder's name."""
     if isinstance(sandboxes, RootlessSandboxes):
         place = settings.service.data / "run" / "broker.sock"
