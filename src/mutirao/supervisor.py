@@ -23,7 +23,8 @@ import aiohttp
 
 from mutirao.accounts import Account, hand_over, own
 from mutirao.certificate import Certificate
-from mutirao.config import LoginKind, Settings
+from mutirao.config import Settings
+from mutirao.entrance import LoginKind
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
 from mutirao.gate.shard import workers_by_cores
 from mutirao.hub import environment
