@@ -52,8 +52,11 @@ class Settings(Section):
     @property
     def public_url(self) -> str:
         """The address members type, without a slash at its end."""
-        if self.service.subdomain_host or self.service.public_url:
-            return self.service.subdomain_host or self.service.public_url
+        return self.service.subdomain_host or self.service.public_url or self.local_url
+
+    @property
+    def local_url(self) -> str:
+        """The address by which this machine reaches what is listened on, without a slash at its end."""
         host = "127.0.0.1" if self.service.host in ("", "0.0.0.0", "::") else self.service.host  # noqa: S104 - a comparison
         scheme = "https" if self.tls.cert else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.service.port}"

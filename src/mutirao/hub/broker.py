@@ -18,6 +18,7 @@ from pathlib import Path
 from mutirao.config import Settings
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.hub.recipe import Recipe
+from mutirao.part import EX_CONFIG
 from mutirao.sandbox import ask
 from mutirao.sandbox.ask import Ask
 from mutirao.sandbox.broker import Broker
@@ -27,7 +28,6 @@ from mutirao.sandbox.runtimes import Runtimes
 from mutirao.sandbox.sandboxes import RUN, Sandboxes
 
 VARIABLE = "MUTIRAO_BROKER"
-EX_CONFIG = 78
 MAX_SOCKET = 107
 """Bytes of a socket's path (unix(7))."""
 

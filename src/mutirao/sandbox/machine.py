@@ -47,10 +47,10 @@ def need_root() -> None:
         raise SandboxError("sandboxes need root to build walls: start the service with sudo.")
 
 
-def need_programs() -> None:
+def need_programs(programs: Iterable[tuple[str, str]] = PROGRAMS) -> None:
     """SandboxError naming the first program that is missing and its package."""
-    for program, package in missing(PROGRAMS):
-        raise SandboxError(f"{program} is missing: install the package {package}.")
+    for program, package in missing(programs):
+        raise SandboxError(f"{program} is missing: install the package {package} (sudo ./run prepare).")
 
 
 def missing(programs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -84,8 +84,7 @@ def need_rootless() -> None:
     """SandboxError unless this user can build walls here."""
     if os.geteuid() == 0:
         raise SandboxError("rootless mode is for an ordinary user: root has better walls.")
-    for program, package in missing(ROOTLESS_PROGRAMS):
-        raise SandboxError(f"{program} is missing: install the package {package} (sudo ./run prepare).")
+    need_programs(ROOTLESS_PROGRAMS)
     if not os.access(TUN, os.R_OK | os.W_OK):
         raise SandboxError(f"{TUN} can't be opened by uid {os.getuid()}: sudo chmod 666 {TUN} (sudo ./run prepare).")
     holder, process = pasta.hold()
