@@ -51,7 +51,7 @@ def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[sandbox]\ndns_servers = ['x']", "sandbox.dns_servers is ['x']"),
         ("[sandbox]\ntcp_ports = [0]", "must be greater than or equal to 1"),
         ("[service]\nport = 0", "service.port is 0"),
-        ("[sizes]\n", "sizes is {} in mutirao.toml: must be needs at least one entry."),
+        ("[sizes]\n", "sizes in mutirao.toml: needs at least one entry."),
         ("[login]\nkind = 'class'", "needs class_name"),
         ("[login]\nkind = 'magic'", "login.kind is 'magic'"),
         ("port = = 1", "is not valid TOML"),
@@ -66,6 +66,24 @@ def test_a_wrong_setting_says_which_value_and_what_to_do(tmp_path: Path, text: s
         config.load(path)
 
     assert said is None or said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[login]\nkind = 'class'\noptions = {client_secret = 'hunter2'}",
+        "[login]\noptions = 'hunter2'",
+        "[metrics]\ntoken = 'hunter2'",
+        "[store]\nurl = 'mysql://me:hunter2@host/x'",
+        "[store]\nurl = 'postgresql://me:hunter2@host/x'\nhub_url = 'postgresql://me:hunter2@host/x'",
+    ],
+)
+def test_what_is_said_of_a_wrong_setting_repeats_no_secret(tmp_path: Path, text: str) -> None:
+    """It is printed, and kept in the journal of the machine."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, text))
+
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from traitlets.utils.importstring import import_item
 from mutirao import cli, config
 from mutirao.cases.decide import decide
 from mutirao.detect.finding import Level, Maturity
+from mutirao.entrance import LoginKind
 from mutirao.hub.guard import guard
 from mutirao.policy.category import Category
 from mutirao.store.models import Base
@@ -225,7 +226,7 @@ def test_every_configuration_that_is_shown_loads(
 
     login = config.load(file).login
 
-    if login.kind is config.LoginKind.CLASS:
+    if login.kind is LoginKind.CLASS:
         for value in login.options.values():
             if isinstance(value, dict) and set(value) == {"env"}:
                 monkeypatch.setenv(value["env"], "a secret")

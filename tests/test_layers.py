@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "mutirao"
 LAYERS = (
     {"errors", "language", "origins", "bucket", "logs"},
     {"section", "process"},
-    {"fairness"},
+    {"entrance", "fairness", "keeping", "offer"},
     {"config"},
     {"policy", "accounts", "certificate"},
     {"detect"},

@@ -85,16 +85,6 @@ def accounts(settings: Settings) -> Accounts:
     return Accounts(settings.sandbox.uid_first, os.geteuid() == 0)
 
 
-def become(account: Account | None) -> None:
-    """Give up root for good: this process runs as `account` from now on. Without effect where it is not root."""
-    if account is None or os.geteuid() != 0:
-        return
-    os.setgroups([])
-    os.setresgid(account.gid, account.gid, account.gid)
-    os.setresuid(account.uid, account.uid, account.uid)
-    os.umask(account.umask)
-
-
 def own(path: Path, mode: int, account: Account | None) -> None:
     """Make a folder, or give the one that stands its mode and owner: root's without an account."""
     try:
@@ -116,10 +106,9 @@ def hand_over(folder: Path, account: Account | None) -> None:
     """
     if account is None:
         return
-    file_mode, folder_mode = (
-        0o666 & ~account.umask,
-        (0o777 & ~account.umask) | (0o2000 if account.umask == 0o007 else 0),
-    )
+    file_mode = 0o666 & ~account.umask
+    # Files in a folder that is shared get its group.
+    folder_mode = 0o777 & ~account.umask | (stat.S_ISGID if account.umask == STORE_UMASK else 0)
     for _, folders, files, at in os.fwalk(folder):
         for name in (*folders, *files):
             with contextlib.suppress(OSError):

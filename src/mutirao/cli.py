@@ -44,12 +44,7 @@ def up(options: argparse.Namespace) -> None:
         signal.signal(number, _stop_at_once)
     from mutirao.supervisor import Supervisor
 
-    settings = _settings(options)
-
-    async def go() -> None:
-        await Supervisor(settings).run()
-
-    asyncio.run(go())
+    asyncio.run(Supervisor(_settings(options)).run())
 
 
 def _stop_at_once(number: int, _frame: object) -> None:

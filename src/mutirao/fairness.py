@@ -1,12 +1,16 @@
-"""The settings of enforcement: what strikes lead to, how fast appeals are answered, who is who, how mail goes out."""
+"""The settings of enforcement: the policy, what strikes lead to, how fast appeals are answered, who is who, mail."""
 
-import os
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mutirao.errors import ConfigError
-from mutirao.section import Section
+from mutirao.section import Section, from_environment
+
+
+class Policy(Section):
+    """Which shipped policy version is adopted at the first start."""
+
+    version: int = Field(2, ge=1, description="Version in force from the first start; later: mutirao policy adopt.")
 
 
 class Cases(Section):
@@ -74,8 +78,4 @@ class Mail(Section):
 
     def password(self) -> str:
         """The password from the environment; ConfigError where the named variable is not set."""
-        if not self.password_env:
-            return ""
-        if self.password_env not in os.environ:
-            raise ConfigError(f"mail.password_env names the variable {self.password_env}, which is not set.")
-        return os.environ[self.password_env]
+        return from_environment("mail.password_env", self.password_env) if self.password_env else ""

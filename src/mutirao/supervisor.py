@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +22,8 @@ import aiohttp
 
 from mutirao.accounts import Account, hand_over, own
 from mutirao.certificate import Certificate
-from mutirao.config import LoginKind, Settings
+from mutirao.config import Settings
+from mutirao.entrance import LoginKind
 from mutirao.errors import ConfigError, MutiraoError, SandboxError
 from mutirao.gate.shard import workers_by_cores
 from mutirao.hub import environment
@@ -33,7 +33,8 @@ from mutirao.lineup import Lineup
 from mutirao.part import EX_CONFIG, Keeper, Part, PartError
 from mutirao.reach import need_origins, unencrypted
 from mutirao.sandbox.client import BrokerAway, Client
-from mutirao.sandbox.rootless import LESS, dangerous_groups, need_rootless
+from mutirao.sandbox.machine import dangerous_groups, need_programs, need_rootless
+from mutirao.sandbox.rootless import LESS
 from mutirao.unit import notify
 from mutirao.upkeep import Upkeep
 
@@ -135,7 +136,9 @@ class Supervisor:
 
     def _check(self) -> None:
         """What can be known to fail before anything is started."""
-        if os.geteuid() != 0:
+        if os.geteuid() == 0:
+            need_programs()
+        else:
             need_rootless()
             print("Without root the walls are lower:", *LESS, sep="\n  ", file=sys.stderr)
             if groups := dangerous_groups():
@@ -164,9 +167,6 @@ class Supervisor:
                     f"Can't listen on {service.host} port {service.port} ({error.strerror}): "
                     "choose another with --port or service.port."
                 ) from error
-        for program in ("bwrap", "nft", "ip") if os.geteuid() == 0 else ():
-            if shutil.which(program) is None:
-                raise SandboxError(f"{program} is missing: sudo ./run prepare installs it.")
 
     def _folders(self) -> None:
         ours = self.accounts
@@ -274,16 +274,10 @@ class Supervisor:
             if part.name == "broker":
                 await self._broker_answers(place)
         origins = self.settings.origins
-        await self._answers(f"{self._local()}/hub/health", origins.hub)
-        await self._answers(f"{self._local()}/services/mutirao/healthz", origins.pages)
+        await self._answers(f"{self.settings.local_url}/hub/health", origins.hub)
+        await self._answers(f"{self.settings.local_url}/services/mutirao/healthz", origins.pages)
         for gate_url in place.gate_urls:
             await self._answers(f"{gate_url}/healthz")
-
-    def _local(self) -> str:
-        service = self.settings.service
-        host = "127.0.0.1" if service.host in ("", "0.0.0.0", "::") else service.host  # noqa: S104 - a comparison
-        scheme = "https" if self.settings.tls.cert else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{service.port}"
 
     def _dead(self, keeper: Keeper, tail: str) -> None:
         status = keeper.process.returncode if keeper.process else None

@@ -252,6 +252,4 @@ async def test_attendance_counts_days_and_nothing_else(court: Court) -> None:
     with court.store.read() as session:
         ana = session.get_one(Member, "ana")
         assert (ana.active_days, ana.first_seen_at) == (4, NOON)
-        assert member.established(ana, court.now, court.rules)
-        assert not member.established(ana, NOON + timedelta(days=13), court.rules)
         assert member.seen(session, "ana", court.now, created=NOON - timedelta(days=300)).first_seen_at < NOON

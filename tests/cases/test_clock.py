@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from mutirao.cases import adoption, permit, record
 from mutirao.cases.action import Action
-from mutirao.cases.desk import ROWS_A_CASE
+from mutirao.cases.casebook import ROWS_A_CASE
 from mutirao.policy.category import Category
 from mutirao.policy.version import load_versions
 from mutirao.store import audit, personal

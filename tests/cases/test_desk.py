@@ -9,8 +9,9 @@ from sqlalchemy import func, select
 
 from mutirao.cases import adoption, permit, record
 from mutirao.cases.action import Action
+from mutirao.cases.casebook import ROWS_A_CASE
 from mutirao.cases.cell import Cell, Verdict
-from mutirao.cases.desk import ROWS_A_CASE, Desk
+from mutirao.cases.desk import Desk
 from mutirao.cases.wording import Pages
 from mutirao.detect.finding import Finding, Level, Maturity
 from mutirao.errors import PolicyError

@@ -85,15 +85,6 @@ async def test_a_grant_is_bounded_and_a_request_too(court: Court) -> None:
     assert asked_for[-1] == Refused("too-many")
 
 
-async def test_revoked_it_ends_now(court: Court) -> None:
-    asked(court)
-    answered(court, grant=True)
-    with court.write() as session:
-        exemption.revoke(session, exemption.of(session, "ana")[0], "rev", "It was used for something else", court.now)
-
-    assert (await court.run("deepfake")).action is Action.STOP
-
-
 def test_the_database_refuses_a_machine_s_answer(court: Court) -> None:
     asked(court)
     with pytest.raises(StoreError, match="a_person_answers"), court.write() as session:
@@ -123,6 +114,7 @@ def test_a_report_is_acknowledged_linked_and_answered(court: Court) -> None:
         assert report.link(session, entry, "ana", "ana", "It was me", NOON) == Refused("own")
         assert isinstance(report.link(session, entry, "ana", "rev", "The runtime's log shows it", NOON), Report)
         assert report.link(session, entry, "bia", "rev", "no", NOON) == Refused("linked")
+        assert report.close(session, entry, "ana", "Nothing in it.", NOON) == Refused("own")
         assert isinstance(report.close(session, entry, "rev", "It is gone, and will not come back.", NOON), Report)
     with court.store.read() as session:
         seen = report.by_token(session, taken.token)

@@ -69,7 +69,8 @@ def test_v2_gets_its_limits(tmp_path: Path) -> None:
     groups.prepare()
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
     assert (tmp_path / "mutirao-test" / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
-    (place,) = map(Path, groups.make("r1", LIMITS))
+    groups.make("r1", LIMITS)
+    (place,) = map(Path, groups.places("r1"))
     assert place == tmp_path / "mutirao-test" / "r1"
     assert (place / "memory.max").read_text() == str(512 << 20)
     assert (place / "memory.swap.max").read_text() == "0"
@@ -91,7 +92,8 @@ def test_v1_gets_its_limits(tmp_path: Path) -> None:
         place.mkdir()
     groups = Cgroups("test", Trees(v1, None, frozenset()))
     groups.prepare()
-    places = groups.make("r1", LIMITS)
+    groups.make("r1", LIMITS)
+    places = groups.places("r1")
     assert places == tuple(str(v1[name] / "mutirao-test" / "r1") for name in ("cpu", "memory", "pids"))
     read = {p.name: p.read_text() for place in places for p in Path(place).iterdir()}
     assert read == {

@@ -62,13 +62,10 @@ def open_appeal(
     )
     session.add(appeal)
     session.flush()
-    notice = letter.compose(
+    notice = office.letter(
+        case,
         "received",
         Action.INFORM,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=case.policy_version,
         lead="received",
         follows=letter.FOLLOWS["stands"],
         next_step=letter.GO_ON,
@@ -140,13 +137,10 @@ def answer(
     elif outcome is Outcome.LESSER:
         given = _lessen(session, office, case, rows, appeal, by, why, now, ends_at)
         follows = letter.FOLLOWS["milder"]
-    notice = letter.compose(
+    notice = office.letter(
+        case,
         _ACTION[outcome].value,
         _ACTION[outcome],
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=case.policy_version,
         lead="person",
         follows=follows,
         next_step=letter.READ_ON if outcome is Outcome.UPHELD else letter.GO_ON,
@@ -248,16 +242,7 @@ def lapse(session: Session, office: Office, now: datetime) -> int:
         content = {"case": appeal.case.number, "lifted": len(lifted)}
         audit.append(session, now, "appeal.lapse", actor=None, subject=appeal.member, content=content)
         if lifted:
-            notice = letter.compose(
-                "lift",
-                Action.LIFT,
-                appeal.case.number,
-                office.pages,
-                clause=office.clause(appeal.case),
-                version=appeal.case.policy_version,
-                lead="lapse",
-                next_step=letter.GO_ON,
-            )
+            notice = office.letter(appeal.case, "lift", Action.LIFT, lead="lapse", next_step=letter.GO_ON)
             decision.record(
                 session, appeal.case, notice, by=decision.MACHINE, reason="appeal not answered in time", now=now
             )

@@ -12,7 +12,6 @@ from mutirao.cases.action import GRAVITY, Action
 from mutirao.cases.adoption import in_force
 from mutirao.cases.attendance import Attendance
 from mutirao.cases.board import Board
-from mutirao.cases.casebook import ROWS_A_CASE as ROWS_A_CASE
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.cases.decide import Decided, decide
 from mutirao.cases.letter import Halted

@@ -85,16 +85,7 @@ def request(
     )
     session.add(made)
     session.flush()
-    notice = letter.compose(
-        "declared",
-        Action.INFORM,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=version,
-        lead="declared",
-        next_step=letter.GO_ON,
-    )
+    notice = office.letter(case, "declared", Action.INFORM, version=version, lead="declared", next_step=letter.GO_ON)
     decision.inform(session, case, notice, now)
     content = {"case": case.number, "category": category.value, "kind": kind.value, "purpose": purpose}
     audit.append(session, now, "exemption.request", actor=member, subject=member, content=content)
@@ -169,12 +160,10 @@ def answer(
         else _case(session, entry.member, Category(entry.category), entry.policy_version, now)
     )
     action = Action.GRANT if grant else Action.REFUSE
-    notice = letter.compose(
+    notice = office.letter(
+        case,
         action.value,
         action,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
         version=entry.policy_version,
         lead="person",
         follows=letter.FOLLOWS["allowed" if grant else "as-before"],
@@ -186,17 +175,4 @@ def answer(
     decision.record(
         session, case, notice, by=by, reason=why, now=now, version=entry.policy_version, act=f"exemption.{action}"
     )
-    return entry
-
-
-def revoke(session: Session, entry: Exemption, by: str, why: str, now: datetime) -> Exemption | Refused:
-    """End a granted exemption now. Refused: ended, why."""
-    if entry.under_review or entry.refused or entry.ends_at <= now:
-        return Refused("ended")
-    if not why.strip():
-        return Refused("why")
-    entry.ends_at = now
-    content = {"exemption": entry.id, "why": why}
-    audit.append(session, now, "exemption.revoke", actor=by, subject=entry.member, content=content)
-    session.flush()
     return entry

@@ -35,7 +35,7 @@ def find(session: Session, number: str) -> Incident | None:
 
 
 def cases_of(session: Session, incident: Incident) -> list[Case]:
-    """The cases of everybody whom the cause stopped, within a window before the incident and ever since."""
+    """The cases of everybody whom the cause stopped, before the incident and ever since."""
     hit = select(Observation.case_id).where(Observation.cause == incident.cause, Observation.level == "stop")
     wanted = select(Case).where(Case.id.in_(hit), Case.member.is_not(None)).order_by(Case.id)
     return list(session.scalars(wanted.options(selectinload(Case.decisions))))
@@ -44,7 +44,7 @@ def cases_of(session: Session, incident: Incident) -> list[Case]:
 def hit(session: Session, office: Office, cause: str, category: str, now: datetime) -> Incident | None:
     """The open incident of a cause, opened now where it has hit enough established people; None where it has not.
 
-    A cause that a person confirmed as disallowed does not open another within the window.
+    A cause that a person confirmed as disallowed opens no other.
     """
     found = open_for(session, cause)
     people = people_hit(session, cause, now, office.rules)
@@ -105,13 +105,10 @@ def _tell(
     now: datetime,
     given_s: int = 0,
 ) -> None:
-    notice = letter.compose(
+    notice = office.letter(
+        case,
         kind,
         action,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=case.policy_version,
         lead=kind,
         follows=letter.FOLLOWS["given-back"] if kind == "apology" else None,
         next_step=letter.GO_ON,

@@ -29,14 +29,6 @@ def seen(session: Session, name: str, now: datetime, created: datetime | None = 
     return found
 
 
-def established(member: Member | None, now: datetime, rules: Cases) -> bool:
-    """True for an account that is old enough and was used on enough days."""
-    if member is None:
-        return False
-    old = member.first_seen_at <= now - timedelta(days=rules.established_days)
-    return old and member.active_days >= rules.established_active_days
-
-
 def people_hit(session: Session, cause: str, now: datetime, rules: Cases) -> int:
     """How many established people one cause has hit within the window; several accounts of a person are one."""
     wanted = (

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from mutirao.cases import letter
+from mutirao.cases.action import Action
+from mutirao.cases.notice import Notice
 from mutirao.cases.wording import Pages
 from mutirao.fairness import Cases
 from mutirao.policy.category import Category
@@ -22,6 +26,32 @@ class Office:
         """The clause that a case is about, under its own policy version; None where that had none."""
         version = self.policies.get(case.policy_version)
         return version.clauses.get(Category(case.category)) if version else None
+
+    def letter(
+        self,
+        case: Case,
+        kind: str,
+        action: Action,
+        *,
+        version: int | None = None,
+        lead: str = "",
+        follows: str | None = None,
+        next_step: str = letter.READ_ON,
+        **values: Any,
+    ) -> Notice:
+        """A notice about a case in the words of `letter`, under the case's policy version unless one is given."""
+        return letter.compose(
+            kind,
+            action,
+            case.number,
+            self.pages,
+            clause=self.clause(case),
+            version=case.policy_version if version is None else version,
+            lead=lead,
+            follows=follows,
+            next_step=next_step,
+            **values,
+        )
 
 
 @dataclass(frozen=True, slots=True)

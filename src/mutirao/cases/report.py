@@ -119,14 +119,19 @@ def link(session: Session, entry: Report, member: str, by: str, why: str, now: d
 
 
 def close(session: Session, entry: Report, by: str, answer: str, now: datetime) -> Report | Refused:
-    """Close a report with an answer, which the reporter reads by their key. Refused: closed, why (no answer)."""
+    """Close a report with an answer, which the reporter reads by their key.
+
+    Refused: closed, own (it is about the reviewer), why (no answer).
+    """
     answer = answer.strip()
+    case = session.get_one(Case, entry.case_id)
     if entry.closed_at is not None:
         return Refused("closed")
+    if by == case.member:
+        return Refused("own")
     if not answer or len(answer) > 2000:
         return Refused("why")
     entry.closed_at, entry.closed_by, entry.answer = now, by, answer
-    case = session.get_one(Case, entry.case_id)
     content = {"case": case.number, "answer": answer}
     audit.append(session, now, "report.close", actor=by, subject=case.member, content=content)
     session.flush()

@@ -70,13 +70,10 @@ def restrict(
         return Refused("why")
     action = Action.SUSPEND if scope is Scope.ACCOUNT else Action.RESTRICT
     ends = now + timedelta(days=days)
-    notice = letter.compose(
+    notice = office.letter(
+        case,
         action.value,
         action,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=case.policy_version,
         lead="person",
         follows=letter.RESTRICTED[scope],
         next_step=letter.APPEAL,
@@ -108,18 +105,7 @@ def lift(
         return Refused("why")
     given = sanction.lift(session, entry, by, why, now, give_back=give_back)
     case = session.get_one(Case, entry.case_id)
-    notice = letter.compose(
-        "lift",
-        Action.LIFT,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=case.policy_version,
-        lead="lift",
-        next_step=letter.GO_ON,
-        by=by,
-        why=why,
-    )
+    notice = office.letter(case, "lift", Action.LIFT, lead="lift", next_step=letter.GO_ON, by=by, why=why)
     decision.record(session, case, notice, by=by, reason=why, now=now, more={"given_back_s": given})
     return entry
 
@@ -136,18 +122,7 @@ def close(session: Session, office: Office, case: Case, by: str, why: str, now: 
         return Refused("own")
     if len(why) not in REASON_LENGTH:
         return Refused("why")
-    notice = letter.compose(
-        "close",
-        Action.CLOSE,
-        case.number,
-        office.pages,
-        clause=office.clause(case),
-        version=case.policy_version,
-        lead="person",
-        next_step=letter.GO_ON,
-        by=by,
-        why=why,
-    )
+    notice = office.letter(case, "close", Action.CLOSE, lead="person", next_step=letter.GO_ON, by=by, why=why)
     return decision.record(session, case, notice, by=by, reason=why, now=now)
 
 

@@ -18,15 +18,16 @@ from pathlib import Path
 from mutirao.config import Settings
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.hub.recipe import Recipe
+from mutirao.part import EX_CONFIG
 from mutirao.sandbox import ask
 from mutirao.sandbox.ask import Ask
 from mutirao.sandbox.broker import Broker
 from mutirao.sandbox.journal import Journal
 from mutirao.sandbox.rootless import RootlessSandboxes
+from mutirao.sandbox.runtimes import Runtimes
 from mutirao.sandbox.sandboxes import RUN, Sandboxes
 
 VARIABLE = "MUTIRAO_BROKER"
-EX_CONFIG = 78
 MAX_SOCKET = 107
 """Bytes of a socket's path (unix(7))."""
 
@@ -65,7 +66,7 @@ class Charge:
         return found
 
 
-def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes | RootlessSandboxes:
+def open_sandboxes(settings: Settings, forwarder_port: int) -> Runtimes:
     """The sandboxes of an instance, as this user can build them; what stands is known below /run, or in the data."""
     rules = settings.sandbox
     if os.geteuid() != 0:
@@ -79,7 +80,7 @@ def open_sandboxes(settings: Settings, forwarder_port: int) -> Sandboxes | Rootl
     )
 
 
-def socket_path(settings: Settings, sandboxes: Sandboxes | RootlessSandboxes) -> Path:
+def socket_path(settings: Settings, sandboxes: Runtimes) -> Path:
     """Where the broker of these sandboxes is asked: with root short, whatever the data folder's name."""
     if isinstance(sandboxes, RootlessSandboxes):
         place = settings.service.data / "run" / "broker.sock"

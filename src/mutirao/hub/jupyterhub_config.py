@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mutirao.config import LoginKind
+from mutirao.entrance import LoginKind
 from mutirao.hub import actor_api
 from mutirao.hub.guard import roles
 from mutirao.hub.language_hook import dress

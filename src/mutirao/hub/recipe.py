@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from mutirao.config import Settings, Size
+from mutirao.config import Settings
 from mutirao.errors import ConfigError, SandboxError
 from mutirao.hub import environment, room
 from mutirao.hub.room import READING_ROOM
 from mutirao.language import LANGUAGES
+from mutirao.offer import Size
 from mutirao.sandbox.ask import AskError, Start
 from mutirao.sandbox.spec import HOME, Limits, NetworkPolicy, RuntimeSpec
 

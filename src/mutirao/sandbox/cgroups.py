@@ -89,8 +89,12 @@ class Cgroups:
         if self._trees.v2 and self._trees.v2_controllers:
             _hand_down(self._trees.v2 / self._parent, self._trees.v2_controllers)
 
-    def make(self, name: str, limits: Limits) -> tuple[str, ...]:
-        """Make a runtime's directories with its limits; returns them, the one that names the runtime first."""
+    def places(self, name: str) -> tuple[str, ...]:
+        """A runtime's directories, the one that names it first."""
+        return tuple(str(root / self._parent / name) for root in self._trees.roots())
+
+    def make(self, name: str, limits: Limits) -> None:
+        """Make a runtime's directories with its limits."""
         places = {root: root / self._parent / name for root in self._trees.roots()}
         for place in places.values():
             place.mkdir(exist_ok=True)
@@ -119,7 +123,6 @@ class Cgroups:
                         _write(place / "cpu.cfs_quota_us", quota)
                     case "pids":
                         _write(place / "pids.max", limits.processes)
-        return tuple(str(place) for place in places.values())
 
     def events(self, places: Iterable[str]) -> Events:
         """What the kernel counted in these directories; zeros once they are gone."""

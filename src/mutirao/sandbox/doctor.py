@@ -84,8 +84,7 @@ def _root() -> Check:
 
 
 def _programs() -> Check:
-    missing = [(program, package) for program, package in machine.PROGRAMS if _which(program) is None]
-    if missing:
+    if missing := machine.missing(machine.PROGRAMS):
         packages = " ".join(dict.fromkeys(package for _, package in missing))
         names = ", ".join(program for program, _ in missing)
         return Check("programs", State.LACK, f"missing: {names}", f"apt-get install {packages}")
@@ -296,9 +295,6 @@ def _which(program: str) -> str | None:
     return shutil.which(program, path=ROOT_ENV["PATH"])
 
 
-def _run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=20, env=ROOT_ENV)
-
-
 def _say(*words: str) -> str:
-    return _run(*words).stdout.strip()
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20, env=ROOT_ENV)
+    return done.stdout.strip()

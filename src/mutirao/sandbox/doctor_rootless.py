@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mutirao.errors import SandboxError
-from mutirao.sandbox import pasta, rootless
+from mutirao.sandbox import machine, pasta
 from mutirao.sandbox.doctor import Check, State
-from mutirao.sandbox.launch import ROOT_ENV
+from mutirao.sandbox.rootless import LESS
 from mutirao.sandbox.spec import NetworkPolicy
 
 PREPARE = "sudo ./run prepare"
@@ -28,8 +27,8 @@ def looks() -> tuple[tuple[str, Callable[[], Check]], ...]:
 
 
 def _user() -> Check:
-    groups = rootless.dangerous_groups()
-    found = f"uid {os.getuid()}: rootless mode. {' '.join(rootless.LESS)}"
+    groups = machine.dangerous_groups()
+    found = f"uid {os.getuid()}: rootless mode. {' '.join(LESS)}"
     if groups:
         do = (
             f"Members run with this user's groups ({', '.join(groups)}), which can't be dropped without root: use a "
@@ -40,8 +39,7 @@ def _user() -> Check:
 
 
 def _programs() -> Check:
-    missing = [entry for entry in rootless.PROGRAMS if shutil.which(entry[0], path=ROOT_ENV["PATH"]) is None]
-    if missing:
+    if missing := machine.missing(machine.ROOTLESS_PROGRAMS):
         packages = " ".join(dict.fromkeys(package for _, package in missing))
         return Check(
             "programs",
@@ -49,7 +47,7 @@ def _programs() -> Check:
             f"missing: {', '.join(name for name, _ in missing)}",
             f"{PREPARE}, or apt-get install {packages}",
         )
-    return Check("programs", State.OK, ", ".join(name for name, _ in rootless.PROGRAMS))
+    return Check("programs", State.OK, ", ".join(name for name, _ in machine.ROOTLESS_PROGRAMS))
 
 
 def _user_namespaces() -> Check:
@@ -65,10 +63,10 @@ def _user_namespaces() -> Check:
 
 
 def _pasta() -> Check:
-    if not os.access(rootless.TUN, os.R_OK | os.W_OK):
-        found = f"{rootless.TUN} can't be opened by this user"
-        return Check("pasta", State.LACK, found, f"{PREPARE}, or sudo chmod 666 {rootless.TUN}")
-    return Check("pasta", State.OK, f"{rootless.TUN} can be opened")
+    if not os.access(machine.TUN, os.R_OK | os.W_OK):
+        found = f"{machine.TUN} can't be opened by this user"
+        return Check("pasta", State.LACK, found, f"{PREPARE}, or sudo chmod 666 {machine.TUN}")
+    return Check("pasta", State.OK, f"{machine.TUN} can be opened")
 
 
 def _nftables() -> Check:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mutirao.errors import SandboxError
+from mutirao.sandbox.launch import ROOT_ENV
 from mutirao.sandbox.network import PREFIX
 from mutirao.sandbox.spec import NetworkPolicy
 
@@ -42,6 +43,7 @@ PACE, BURST = 100, 1000
 open ones sees, stay in the machine's table for minutes."""
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 _RULES = """
 add table inet {table}
@@ -241,7 +243,7 @@ def nft(rules: str, *words: str) -> str:
     """Run nft on `rules`, all of them or none, or on the command `words`; returns what it prints."""
     try:
         done = subprocess.run(
-            ["nft", *(words or ("-f", "-"))], input=rules, capture_output=True, text=True, check=False, env=_PATH
+            ["nft", *(words or ("-f", "-"))], input=rules, capture_output=True, text=True, check=False, env=ROOT_ENV
         )
     except FileNotFoundError:
         raise SandboxError("nft is missing: install the package nftables.") from None
@@ -249,9 +251,6 @@ def nft(rules: str, *words: str) -> str:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         raise SandboxError(f"nftables refuses our rules ({' '.join(lines[:2])}): see `mutirao doctor`.")
     return done.stdout
-
-
-_PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
 
 def _element(verb: str, table: str, kind: str, entry: str) -> str:
@@ -279,9 +278,6 @@ def _outside() -> Iterable[str]:
         for place in Path("/sys/class/net").iterdir()
         if not place.name.startswith(PREFIX) and place.name != "lo"
     )
-
-
-RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 
 
 def host_resolvers(places: Iterable[Path] = RESOLV_CONF) -> tuple[str, ...]:

@@ -8,16 +8,20 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutirao.sandbox import processes
+from mutirao.sandbox import place, processes
 from mutirao.sandbox.launch import ROOT_ENV
 from mutirao.sandbox.pasta import Holder
 from mutirao.sandbox.quota import FILES_PER_MB
-from mutirao.sandbox.spec import Limits, Running
+from mutirao.sandbox.spec import Events, Limits, Running
 
-DISK_S = 30.0
+MEMORY_S, DISK_S = 0.25, 2.0
+"""Pauses between two looks."""
+MEASURE_S = 30.0
 """A home that can't be measured in this time holds too many files."""
 FILE_BYTES = 1024
 """What an entry in /tmp costs the kernel at least."""
@@ -33,12 +37,13 @@ class Use:
 
 @dataclass(slots=True)
 class Meter:
-    """One runtime's use, and what has been done about it."""
+    """One runtime's use, and what has been done about it; `directory` holds its log."""
 
     running: Running
     limits: Limits
     holder: Holder
     allowed: Use
+    directory: Path
     oom_kills: int = 0
     memory_bytes: int = 0
     memory_peak_bytes: int = 0
@@ -47,6 +52,7 @@ class Meter:
 
     def look_at_memory(self) -> None:
         """Kill the biggest process while all together hold more than the limit; the server goes last."""
+        place.trim_log(self.directory)
         sizes = {pid: size for pid in pids(self.running) if (size := _anonymous(pid)) is not None}
         shared = sum(_field(pid, "Pss_Shmem") for pid in sizes)
         self.memory_bytes = sum(sizes.values()) + max(shared, _in_memory(self.running.child_pid))
@@ -65,9 +71,11 @@ class Meter:
                 processes.kill(victim, found.start_time, signal.SIGKILL)
                 self.oom_kills += 1
 
-    def look_at_disk(self, home: Path) -> None:
-        """End the runtime whose home holds more than it may."""
-        use = measure(self.holder, home)
+    def look_at_disk(self) -> None:
+        """End the runtime if its home holds more than it may, once."""
+        if self.stopped:
+            return
+        use = measure(self.holder, Path(self.running.walls.home))
         if not self.holder.alive():
             self._stop("What keeps its network and its limits has died")
         elif use is None or use.size_bytes > self.allowed.size_bytes or use.files > self.allowed.files:
@@ -77,6 +85,60 @@ class Meter:
     def _stop(self, why: str) -> None:
         self.stopped = f"{why}: the runtime was stopped.\n"
         processes.kill(self.running.child_pid, self.running.child_start_time, signal.SIGKILL)
+        with (self.directory / "log").open("a") as log:
+            log.write(self.stopped)
+
+
+class Meters:
+    """All meters of one process, and the two threads that look at them."""
+
+    def __init__(self) -> None:
+        self._meters: dict[str, Meter] = {}
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._looking: list[threading.Thread] = []
+
+    def begin(self) -> None:
+        """Look from now on; looking already is fine."""
+        with self._lock:
+            if any(thread.is_alive() for thread in self._looking):
+                return
+            self._end.clear()
+            # Apart, because a home of many files takes its time and memory can't wait.
+            looks = ((MEMORY_S, Meter.look_at_memory), (DISK_S, Meter.look_at_disk))
+            self._looking = [
+                threading.Thread(target=self._look, args=look, name="mutirao-meter", daemon=True) for look in looks
+            ]
+            for thread in self._looking:
+                thread.start()
+
+    def add(self, meter: Meter) -> None:
+        """Look at this one too."""
+        self._meters[meter.running.id] = meter
+        self.begin()
+
+    def drop(self, name: str) -> None:
+        """Look at this runtime no more; one that is not known is fine."""
+        self._meters.pop(name, None)
+
+    def events(self, name: str) -> Events:
+        """What was counted for a runtime; zeros for one that is not known."""
+        found = self._meters.get(name)
+        if found is None:
+            return Events()
+        return Events(found.oom_kills, found.memory_bytes, found.memory_peak_bytes)
+
+    def end(self) -> None:
+        """Look no more."""
+        self._end.set()
+        for thread in self._looking:
+            thread.join()
+
+    def _look(self, pause_s: float, look: Callable[[Meter], None]) -> None:
+        while not self._end.wait(pause_s):
+            for found in list(self._meters.values()):
+                with contextlib.suppress(OSError, ValueError):
+                    look(found)
 
 
 def allowance(holder: Holder, home: Path, limits: Limits) -> Use:
@@ -92,7 +154,7 @@ def measure(holder: Holder, home: Path) -> Use | None:
     for option in ("--block-size=1", "--inodes"):
         words = [*holder.enter(), "du", "--summarize", "--one-file-system", option, "--", str(home)]
         try:
-            done = subprocess.run(words, capture_output=True, check=False, env=ROOT_ENV, timeout=DISK_S)
+            done = subprocess.run(words, capture_output=True, check=False, env=ROOT_ENV, timeout=MEASURE_S)
         except subprocess.TimeoutExpired:
             return None
         # A file that went away meanwhile makes du complain; the sum is there all the same.

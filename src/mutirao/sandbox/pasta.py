@@ -185,9 +185,9 @@ def connect(holder: Holder, address: str, port: int, log: Path) -> "subprocess.P
 def own_addresses() -> tuple[str, ...]:
     """The host's own IPv4 addresses, which a runtime must not reach through pasta."""
     with IPRoute() as ip:
-        found = {str(entry.get_attr("IFA_ADDRESS")) for entry in ip.get_addr(family=2)}
-        local = {str(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")) for entry in ip.get_addr(family=2)}
-    return tuple(sorted(found | local))
+        # A link to one peer has the peer's address and, apart from it, its own.
+        found = [entry.get_attr(key) for entry in ip.get_addr(family=2) for key in ("IFA_ADDRESS", "IFA_LOCAL")]
+    return tuple(sorted({str(address) for address in found if address}))
 
 
 def _way_out() -> str:

@@ -8,6 +8,12 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from mutirao.store.models import Base, Case, Decision
 
 
+def _one_open(name: str, column: str, end: str) -> Index:
+    """At most one row with the same `column` whose `end` is not written yet."""
+    open_only = text(f"{end} IS NULL")
+    return Index(name, column, unique=True, sqlite_where=open_only, postgresql_where=open_only)
+
+
 class Member(Base):
     """Who has run code here: since when and on how many days, which is all that "established" asks.
 
@@ -29,13 +35,7 @@ class Incident(Base):
 
     __tablename__ = "incident"
     __table_args__ = (
-        Index(
-            "uq_incident_open",
-            "cause",
-            unique=True,
-            sqlite_where=text("closed_at IS NULL"),
-            postgresql_where=text("closed_at IS NULL"),
-        ),
+        _one_open("uq_incident_open", "cause", "closed_at"),
         CheckConstraint("closed_at IS NULL OR closed_by <> 'machine'", name="closing_needs_a_person"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -105,13 +105,7 @@ class Appeal(Base):
 
     __tablename__ = "appeal"
     __table_args__ = (
-        Index(
-            "uq_appeal_open",
-            "decision_id",
-            unique=True,
-            sqlite_where=text("answered_at IS NULL"),
-            postgresql_where=text("answered_at IS NULL"),
-        ),
+        _one_open("uq_appeal_open", "decision_id", "answered_at"),
         CheckConstraint(
             "answered_by IS NULL OR (answered_by <> member AND answered_by <> author AND answered_by <> 'machine')",
             name="another_person_answers",
@@ -144,15 +138,7 @@ class Pause(Base):
     """Since when the clock of appeals stands still, and until when it did; at most one is open."""
 
     __tablename__ = "pause"
-    __table_args__ = (
-        Index(
-            "uq_pause_open",
-            "what",
-            unique=True,
-            sqlite_where=text("until IS NULL"),
-            postgresql_where=text("until IS NULL"),
-        ),
-    )
+    __table_args__ = (_one_open("uq_pause_open", "what", "until"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     what: Mapped[str]
     since: Mapped[datetime]

@@ -4,11 +4,9 @@ From JupyterHub: JUPYTERHUB_SERVICE_URL, JUPYTERHUB_SERVICE_PREFIX, JUPYTERHUB_B
 JUPYTERHUB_API_TOKEN, JUPYTERHUB_CLIENT_ID, JUPYTERHUB_OAUTH_ACCESS_SCOPES. From Mutirão: MUTIRAO_DATABASE (a
 SQLAlchemy URL), MUTIRAO_COOKIE_SECRET, and if wanted MUTIRAO_CONTACT, MUTIRAO_LANGUAGE, MUTIRAO_SUBDOMAIN_HOST and
 MUTIRAO_PUBLIC_URL (where browsers see the hub), MUTIRAO_PAGES_HOST, MUTIRAO_TRUSTED_PROXIES (addresses separated by
-commas),
-MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES, MUTIRAO_ROLES (which JupyterHub
-groups make reviewers, operators and auditors) and MUTIRAO_MAIL, each that table of the settings as JSON. For the
-metrics: MUTIRAO_GATE_URLS, MUTIRAO_METRICS_TOKEN and MUTIRAO_STATE, the file in which the last signed head of the audit
-stands.
+commas), MUTIRAO_HSTS_S, MUTIRAO_PAGES_URL (absolute, for links in notices), and MUTIRAO_CASES, MUTIRAO_ROLES and
+MUTIRAO_MAIL, each that table of the settings as JSON. For the metrics: MUTIRAO_GATE_URLS, MUTIRAO_METRICS_TOKEN and
+MUTIRAO_STATE, the file in which the last signed head of the audit stands.
 """
 
 import os
@@ -27,7 +25,7 @@ from mutirao.errors import ConfigError
 from mutirao.fairness import Cases, Mail, Roles
 from mutirao.origins import origins
 from mutirao.policy.version import load_versions
-from mutirao.process import now, required
+from mutirao.process import now, required, run
 from mutirao.store.store import Store
 from mutirao.web.app import make_app
 from mutirao.web.hub import JupyterHub
@@ -96,12 +94,7 @@ def serve(environment: Mapping[str, str]) -> None:
 
 def main() -> int:
     """Exit status 2 where the environment is wrong."""
-    try:
-        serve(os.environ)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return run(lambda: serve(os.environ))
 
 
 if __name__ == "__main__":

@@ -139,17 +139,7 @@ def view_file(
 
 def view_incident(entry: Incident) -> IncidentView:
     """An incident."""
-    return IncidentView(
-        number=entry.number,
-        cause=entry.cause,
-        category=Category(entry.category),
-        opened_at=entry.opened_at,
-        people=entry.people,
-        outcome=entry.outcome,
-        closed_at=entry.closed_at,
-        closed_by=entry.closed_by,
-        why=entry.why,
-    )
+    return IncidentView.model_validate(entry)
 
 
 def view_incident_cases(

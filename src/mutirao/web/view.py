@@ -1,6 +1,7 @@
 """What pages and API show: typed views of what the store holds, in one language."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -15,13 +16,13 @@ from mutirao.cases.wording import CELL_DIGITS
 from mutirao.policy.category import Category
 from mutirao.policy.clause import Clause
 from mutirao.policy.version import PolicyVersion
-from mutirao.store.models import Adoption, Case, Decision, Notice, Observation, Permit
+from mutirao.store.models import Adoption, Case, Decision, Notice, Observation
 
 
 class View(BaseModel):
-    """A frozen value of the API."""
+    """A frozen value of the API; `model_validate` takes one from a row that has the same fields."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class Standing(StrEnum):
@@ -172,16 +173,7 @@ SHOWN = 20
 def view_clause(clause: Clause, lang: str) -> ClauseView:
     """The clause in `lang`."""
     text = clause.text(lang)
-    return ClauseView(
-        category=clause.category,
-        title=text.title,
-        ban=text.ban,
-        allowed=text.allowed,
-        disallowed=text.disallowed,
-        harm=text.harm,
-        law=text.law,
-        scarce=text.scarce,
-    )
+    return ClauseView(category=clause.category, **asdict(text))
 
 
 def view_version(version: PolicyVersion, adopted: Sequence[Adoption], now: datetime) -> VersionView:
@@ -246,8 +238,8 @@ def view_case(case: Case, policies: Mapping[int, PolicyVersion], now: datetime, 
         notice=view_notice(last.notice, case.number, lang) if last else None,
         observations=tuple(_observation(seen, lang) for seen in case.observations[-SHOWN:]),
         decisions=tuple(_decision(decision) for decision in case.decisions[-SHOWN:]),
-        permits=tuple(_permit(given) for given in case.permits),
-        permit=_permit(standing) if standing else None,
+        permits=tuple(PermitView.model_validate(given) for given in case.permits),
+        permit=PermitView.model_validate(standing) if standing else None,
         cell=seen.digest[:CELL_DIGITS] if seen else "",
         runs_anyway=last is not None and last.action == Action.HOLD and category not in NEVER_HELD,
     )
@@ -302,10 +294,4 @@ def _decision(decision: Decision) -> DecisionView:
         machine=decision.by == "machine",
         policy_version=decision.policy_version,
         reason=decision.reason,
-    )
-
-
-def _permit(permit: Permit) -> PermitView:
-    return PermitView(
-        granted_at=permit.granted_at, expires_at=permit.expires_at, reason=permit.reason, used=permit.used
     )
