@@ -67,7 +67,7 @@ class Words:
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = [(rule, re2.compile("(?i)" + "|".join(map(engines._anchor, rule.anchors)))) for rule in rules]
 
-    def scan(self, code: str, _language: str = "python") -> tuple[Finding, ...]:
+    def scan(self, code: str, *_: object) -> tuple[Finding, ...]:
         """A finding for each rule of which a word is there."""
         code = code.encode("utf-8", "replace").decode("utf-8")
         return tuple(
@@ -75,6 +75,17 @@ class Words:
             for rule, words in self.rules
             if words.search(code)
         )
+
+
+class Apart:
+    """An engine without memory: each cell is judged as if it were the only one."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.engine = Engine(rules)
+
+    def scan(self, code: str, language: str, *_: object) -> tuple[Finding, ...]:
+        """What the cell says by itself."""
+        return self.engine.scan(code, language)
 
 
 def _literal(_folder: Folder, node: ast.AST, depth: int = 0) -> Any:
@@ -107,6 +118,7 @@ LAYERS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "all": (lambda: Engine(PACK), _as_it_is),
     "without reading: the rules' words anywhere in the text": (lambda: Words(PACK), _as_it_is),
     "without folding: literals as they stand": (lambda: Engine(PACK), _without_folding),
+    "without memory: each cell by itself": (lambda: Apart(PACK), _as_it_is),
     "without knowledge: no names of tools, packages, repositories": (lambda: Engine(_without_names(PACK)), _as_it_is),
     "without signals: a capability is enough": (lambda: Engine([replace(r, signal=()) for r in PACK]), _as_it_is),
     "without exceptions": (lambda: Engine([replace(r, unless=()) for r in PACK]), _as_it_is),
