@@ -141,6 +141,7 @@ def hostile() -> dict[str, dict[str, Any]]:
     inputs = {**NASTY, **{f"padded: {name}": code for name, code in PADDED.items()}}
     out = {}
     for name, code in inputs.items():
+        code += "\n# xmrig"  # a word that is looked for, so that nothing leaves before it is parsed
         mine, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_hostile, args=(code, "python", theirs))
         process.start()
