@@ -81,6 +81,25 @@ class Folder:
     def __init__(self) -> None:
         self.names: dict[str, Value] = {}
         self.environment: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}  # names that stand for a function, a module or what a call gave
+        self.wrappers: set[str] = set()  # functions that hand their parameter to a shell
+        self.files: dict[str, str] = {}  # what was written to a file, by its base name
+        self.stands_for: dict[str, str] = {}  # a copied, moved or downloaded file's first base name
+
+    def keep(self, path: str, content: str, *, more: bool = False) -> None:
+        """The file holds this content from here on; `more`: at its end."""
+        name = basename(path)
+        if name and len(content) <= LONGEST:
+            self.files[name] = ((self.files.get(name, "") + "\n" if more else "") + content)[:LONGEST]
+
+    def rename(self, old: str, new: str) -> None:
+        """What was called `old` is called `new`, too."""
+        old, new = basename(old), basename(new)
+        if not old or not new or old == new:
+            return
+        self.stands_for[new] = self.stands_for.get(old, old)
+        if old in self.files:
+            self.files[new] = self.files[old]
 
     def bind(self, name: str, value: Value | None) -> None:
         """The name stands for this literal from here on; None forgets it."""
@@ -232,6 +251,8 @@ class Folder:
             name == "get" and isinstance(func.value, ast.Attribute) and func.value.attr == "environ"
         ):
             return self.environment.get(args[0]) if args and isinstance(args[0], str) else None
+        if name in ("read", "read_text", "read_bytes"):
+            return self._content(func.value, depth)
         own = self.fold(func.value, depth)
         if name == "join" and isinstance(own, str):
             return self._join(own, node, args, depth)
@@ -251,6 +272,14 @@ class Folder:
             out = getattr(own, name)()
             return out if isinstance(out, str) else None
         return None
+
+    def _content(self, node: ast.AST, depth: int) -> Value | None:
+        """`open(path).read()`, `Path(path).read_text()` of a file that this kernel was seen to write."""
+        name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+        path = self.fold(node.args[0], depth) if isinstance(node, ast.Call) and node.args else None
+        return self.files.get(basename(path)) if name in ("open", "Path") and isinstance(path, str) else None
 
     def _join(self, own: str, node: ast.Call, args: list[Value | None], depth: int) -> Value | None:
         items = args[0]
@@ -305,6 +334,8 @@ class Folder:
             ):
                 rest = " ".join(self.text(a, depth + 1) for a in [*node.args, *(k.value for k in node.keywords)])
                 return f"{self.text(own, depth + 1)} {rest}" if rest else self.text(own, depth + 1)
+            case ast.Call(func=ast.Name(id="str" | "bytes" | "bytearray"), args=[own, *_]):
+                return self.text(own, depth + 1)
             case ast.List(elts=elts) | ast.Tuple(elts=elts) | ast.Set(elts=elts):
                 return " ".join(self.text(e, depth + 1) for e in elts[:500])
             case ast.Dict(keys=keys, values=values):
@@ -322,6 +353,11 @@ class Folder:
 
 
 _CODECS = {"rot13", "rot-13", "hex", "base64", "uu", "hex-codec", "base64-codec"}
+
+
+def basename(path: str) -> str:
+    """The last part of a path, in lower case."""
+    return path.strip().rstrip("/").rpartition("/")[2].lower()
 
 
 def source(node: ast.AST) -> str:

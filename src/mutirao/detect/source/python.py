@@ -9,7 +9,7 @@ from collections.abc import Callable
 import re2
 
 from mutirao.detect.fact import Kind, Sink
-from mutirao.detect.source.fold import Folder, Value, source
+from mutirao.detect.source.fold import Folder, Value, basename, source
 
 MOST_NODES = 1_000_000
 MOST_LOOP_NODES = 50_000
@@ -45,6 +45,8 @@ _WRAPPER = re2.compile(
 
 # Nodes that hold nothing to read; a cell of numbers has as many of them as characters.
 _MUTE = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+_RENAMERS = {"os.rename", "os.replace", "os.link", "os.symlink", "shutil.move", "shutil.copy", "shutil.copyfile",
+             "shutil.copy2"}  # fmt: skip
 _PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
 
 
@@ -61,8 +63,8 @@ def read_python(
 class _Walk:
     def __init__(self, sink: Sink, folder: Folder, offset: int, before: Callable[[int], None]) -> None:
         self.sink, self.folder, self.offset, self.before = sink, folder, offset, before
-        self.aliases: dict[str, str] = {}
-        self.wrappers: set[str] = set()
+        self.aliases, self.wrappers = folder.aliases, folder.wrappers
+        self.handles: dict[str, str] = {}
         self.marks: dict[ast.Call, set[str]] = {}
         self.loop_nodes = MOST_LOOP_NODES
 
@@ -96,13 +98,16 @@ class _Walk:
                 case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str() as key)):
                     self.folder.environment[key] = self.folder.text(node.value)
             if isinstance(target, ast.Name):
-                if value is None and isinstance(node.value, ast.JoinedStr | ast.BinOp):
+                if value is None and (isinstance(node.value, ast.JoinedStr | ast.BinOp) or _encoded(node.value)):
                     value = self.folder.text(node.value)  # partly known is better than forgotten
                 self.folder.bind(target.id, value)
+                self.aliases.pop(target.id, None)
                 if value is None:
                     name = self._dotted(node.value.func if isinstance(node.value, ast.Call) else node.value)
                     if name and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS or isinstance(node.value, ast.Call)):
                         self.aliases[target.id] = name + ("()" if isinstance(node.value, ast.Call) else "")
+                    if name == "open" and isinstance(node.value, ast.Call):
+                        self._opened(target.id, node.value)
 
     def _line(self, node: ast.AST) -> int:
         return int(getattr(node, "lineno", 1)) + self.offset
@@ -155,7 +160,7 @@ class _Walk:
         if any(isinstance(n, ast.Break | ast.Return | ast.Yield) for n in inner):
             return
         calls = [n for n in inner if isinstance(n, ast.Call)]
-        if not any(self._dotted(call.func).rpartition(".")[2] in _PAUSING for call in calls):
+        if not any(self._dotted(call.func).rpartition(".")[2] in _PAUSING and not _hasty(call) for call in calls):
             for call in calls:
                 self.marks.setdefault(call, set()).add("endless:")
 
@@ -187,6 +192,31 @@ class _Walk:
                 found.append(node)
         return found
 
+    def _With(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.With | ast.AsyncWith)
+        for item in node.items:
+            if isinstance(item.optional_vars, ast.Name) and isinstance(item.context_expr, ast.Call):
+                self._opened(item.optional_vars.id, item.context_expr)
+
+    def _opened(self, name: str, node: ast.Call) -> None:
+        """The name is a file that is written from its start."""
+        words = [self.folder.text(a) for a in self._all(node)]
+        if self._dotted(node.func).rpartition(".")[2] == "open" and words and _MODE.search(" ".join(words[1:3])):
+            self.handles[name] = words[0]
+            self.folder.files.pop(basename(words[0]), None)
+
+    def _kept(self, node: ast.Call, last: str) -> None:
+        """`f.write(text)`, `open(path, "w").write(text)`, `Path(path).write_text(text)`: what the file holds."""
+        content, own = self.folder.fold(node.args[0]), node.func.value if isinstance(node.func, ast.Attribute) else None
+        if isinstance(content, bytes):
+            content = content.decode("utf-8", "replace")
+        if not isinstance(content, str):
+            return
+        if isinstance(own, ast.Name) and own.id in self.handles:
+            self.folder.keep(self.handles[own.id], content, more=basename(self.handles[own.id]) in self.folder.files)
+        elif isinstance(own, ast.Call) and own.args and (last == "write_text" or self._dotted(own.func) == "open"):
+            self.folder.keep(self.folder.text(own.args[0]), content)
+
     def _Import(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Import)
         for alias in node.names:
@@ -194,10 +224,12 @@ class _Walk:
                 alias.name if alias.asname else alias.name.split(".")[0]
             )
             self.sink.fact(Kind.IMPORT, (alias.name.lower(),), "", self._line(node))
+            self.sink.ran(f"{alias.name}.py", self._line(node))
 
     def _ImportFrom(self, node: ast.AST) -> None:
         assert isinstance(node, ast.ImportFrom)
         module = node.module or ""
+        self.sink.ran(f"{module}.py", self._line(node))
         for alias in node.names:
             full = f"{module}.{alias.name}" if module else alias.name
             self.aliases[alias.asname or alias.name] = full
@@ -280,7 +312,10 @@ class _Walk:
             self.sink.fact(Kind.DOWNLOAD, ("fetch",), text, line)
         elif last == "clone_from":
             self.sink.argv(("git", "clone", *words[:1]), line)
+        elif name in _RENAMERS and len(node.args) == 2:
+            self.folder.rename(words[0], words[1])
         elif last in ("write", "write_text", "writelines", "writestr", "dump") and node.args:
+            self._kept(node, last)
             self.sink.fact(
                 Kind.WRITES, (source(node.func.value) if isinstance(node.func, ast.Attribute) else "",), text, line
             )
@@ -382,6 +417,24 @@ class _Walk:
             self.sink.python(f"%%{words[0]} {' '.join(words[1:2])}\n{' '.join(words[2:])}", line)
         else:
             self.sink.python("%" + " ".join(words), line)
+
+
+def _encoded(node: ast.AST) -> bool:
+    """A joined text in `.encode()`, `str()` and the like."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        own = node.func.value
+        return node.func.attr in ("encode", "format", "strip") and (
+            isinstance(own, ast.JoinedStr | ast.BinOp | ast.Constant) or _encoded(own)
+        )
+    return isinstance(node.func, ast.Name) and node.func.id in ("str", "bytes") and bool(node.args)
+
+
+def _hasty(call: ast.Call) -> bool:
+    """A sleep too short to slow a flood down."""
+    given = call.args[0] if call.args else None
+    return isinstance(given, ast.Constant) and isinstance(given.value, int | float) and given.value < 0.2
 
 
 def _names(node: ast.AST) -> set[str]:

@@ -180,13 +180,14 @@ class _Walk:
     def _redirected(self, node: Node) -> None:
         """What is written to files: `cat > f <<EOF`, `echo … >> f`, `… | tee f <<EOF`."""
         body = node.child_by_field_name("body")
-        path, heredoc = "", None
+        path, heredoc, more = "", None, False
         for child in node.named_children:
             if child.type == "file_redirect":
                 target = child.child_by_field_name("destination")
                 if target is not None and not self._raw(child).lstrip("012&").startswith("<"):
                     word = self._word(target)
                     path = path or ("" if word.isdigit() else word)
+                    more = more or ">>" in self._raw(child)
             elif child.type == "heredoc_redirect":
                 heredoc = next((c for c in child.named_children if c.type == "heredoc_body"), None)
         while body is not None and body.type in ("list", "pipeline") and body.named_children:
@@ -203,8 +204,9 @@ class _Walk:
                 self.sink.python(content, at)
             elif program == "tee" and not path:
                 path = next((a for a in argv[1:] if not a.startswith("-")), "")
-            self.sink.written(path, content, at)
+            self.sink.written(path, content, at, more=more)
         elif path.startswith(("/dev/tcp/", "/dev/udp/")) and argv:
             self.sink.argv([*argv, path], self._at(node))
         elif path and path != "/dev/null" and program in ("echo", "printf"):
-            self.sink.written(path, " ".join(argv[1:]), self._at(node))
+            words = argv[2:] if argv[1:2] and argv[1].startswith("-") else argv[1:]
+            self.sink.written(path, " ".join(words), self._at(node), more=more)
