@@ -25,7 +25,7 @@ _ASSIGNMENT = re2.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 _URL = re2.compile(r"(?i)\b(?:https?|ftp|git|ssh)://[^\s'\"<>|;)]+|\b[\w.-]+@[\w.-]+:[\w./-]+")
 _SHORT_URL = re2.compile(r"(?i)^[\w-]+(?:\.[\w-]+)+/[^\s]+$")
 _REPO = re2.compile(
-    r"(?i)^(?:git\+)?(?:https?://|git://|ssh://)?(?:[^@/\s]+@)?[\w.-]+[/:]([\w.{}$-]+)/([\w.{}$-]+?)(?:\.git)?/?(?:[@#].*)?$"
+    r"(?i)^(?:git\+)?(?:https?://|git://|ssh://)?(?:[^@/\s]+@)?[\w.-]+[/:](?:spaces/|datasets/)?([\w.{}$-]+)/([\w.{}$-]+?)(?:\.git)?/?(?:[@#].*)?$"
 )
 _PACKAGE = re2.compile(r"^[A-Za-z0-9@][A-Za-z0-9._/+-]*")
 _FETCHERS = {"wget", "curl", "aria2c", "axel", "gdown", "http", "fetch", "youtube-dl", "yt-dlp", "megadl", "lynx"}
