@@ -20,7 +20,7 @@ _HIDING = (
 # A call that runs a command line from a joined string, and shell lines with quotes or backslashes inside words.
 _JOINING = (
     r"(?:os\.system|popen|subprocess|system_raw|get_ipython|getoutput|create_subprocess|os\.exec|os\.spawn|pexpect|run_line_magic)"
-    r"|(?m:^\s*!.*(?:\w(?:''|\"\"|\\)\w|\$[\w({'\"]|\{[\w'\"]))"
+    r"|\$\{?IFS|(?m:^\s*\$\{?\w+\}?(?:\$|\s))|<<<|(?m:^\s*!.*(?:[\w-](?:''|\"\"|\\)[\w-]|\$[\w({'\"]|\{[\w'\"]))"
 )
 
 

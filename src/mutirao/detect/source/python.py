@@ -9,7 +9,7 @@ from collections.abc import Callable
 import re2
 
 from mutirao.detect.fact import Kind, Sink
-from mutirao.detect.source.fold import Folder, Value, basename, source
+from mutirao.detect.source.fold import Folder, Value, basename, place, source
 
 MOST_NODES = 1_000_000
 MOST_LOOP_NODES = 50_000
@@ -97,17 +97,52 @@ class _Walk:
                             self._bind(ast.Assign([one], given))
                 case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str() as key)):
                     self.folder.environment[key] = self.folder.text(node.value)
+            if not isinstance(target, ast.Name) and (at := place(target)):
+                self.folder.bind(at, value)
             if isinstance(target, ast.Name):
+                if isinstance(node.value, ast.Dict):
+                    self._items(target.id, node.value)
                 if value is None and (isinstance(node.value, ast.JoinedStr | ast.BinOp) or _encoded(node.value)):
                     value = self.folder.text(node.value)  # partly known is better than forgotten
                 self.folder.bind(target.id, value)
                 self.aliases.pop(target.id, None)
                 if value is None:
                     name = self._dotted(node.value.func if isinstance(node.value, ast.Call) else node.value)
-                    if name and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS or isinstance(node.value, ast.Call)):
+                    if isinstance(node.value, ast.Call) and self._resolves(node.value):
+                        self.aliases[target.id] = self._dotted(node.value)
+                    elif isinstance(node.value, ast.Lambda) and self._hands_on(node.value.args, [node.value.body]):
+                        self.wrappers.add(target.id)
+                    elif name and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS or isinstance(node.value, ast.Call)):
                         self.aliases[target.id] = name + ("()" if isinstance(node.value, ast.Call) else "")
                     if name == "open" and isinstance(node.value, ast.Call):
                         self._opened(target.id, node.value)
+
+    def _items(self, name: str, node: ast.Dict) -> None:
+        """The literal items of a dictionary, each under its own place."""
+        for key, value in list(zip(node.keys, node.values, strict=True))[:200]:
+            if isinstance(key, ast.Constant) and isinstance(key.value, str | int):
+                self.folder.bind(f"{name}[{key.value!r}]", self.folder.fold(value))
+
+    def _resolves(self, node: ast.Call) -> bool:
+        """The call names a module or an attribute: `import_module("os")`, `getattr(os, "system")`."""
+        called = node.func
+        if isinstance(called, ast.Name) and called.id == "getattr":
+            return len(node.args) >= 2
+        return isinstance(called, ast.Name | ast.Attribute) and self._is_import(called) and bool(node.args)
+
+    def _hands_on(self, arguments: ast.arguments, body: list[ast.AST]) -> bool:
+        """Some call in the body gives a runner one of these parameters."""
+        given = {a.arg for a in arguments.args}
+        for part in body:
+            for count, inner in enumerate(ast.walk(part)):
+                if count > 2000:
+                    break
+                if isinstance(inner, ast.Call) and inner.args and given & _names(inner.args[0]):
+                    name = self._dotted(inner.func)
+                    last = "." + name.rpartition(".")[2]
+                    if name in _SHELL_RUNNERS or name in _LIST_RUNNERS or name in self.wrappers or last in _IPYTHON_RUNNERS:
+                        return True
+        return False
 
     def _line(self, node: ast.AST) -> int:
         return int(getattr(node, "lineno", 1)) + self.offset
@@ -127,15 +162,9 @@ class _Walk:
     def _FunctionDef(self, node: ast.AST) -> None:
         """A function that hands a parameter of its own to a runner is a runner."""
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        given = {a.arg for a in node.args.args}
-        for count, inner in enumerate(ast.walk(node)):
-            if count > 2000:
-                break
-            if isinstance(inner, ast.Call) and inner.args and isinstance(inner.args[0], ast.Name):
-                name = self._dotted(inner.func)
-                if inner.args[0].id in given and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS):
-                    self.wrappers.add(node.name)
-        for name in given:  # a parameter is not the outer name
+        if self._hands_on(node.args, list(node.body)):
+            self.wrappers.add(node.name)
+        for name in {a.arg for a in node.args.args}:  # a parameter is not the outer name
             self.folder.bind(name, None)
 
     _AsyncFunctionDef = _FunctionDef
@@ -262,6 +291,24 @@ class _Walk:
             elif isinstance(node, ast.Name):
                 parts.append(self.aliases.get(node.id, node.id))
                 break
+            elif isinstance(node, ast.Subscript):
+                key, own = self.folder.fold(node.slice), node.value
+                if not isinstance(key, str):
+                    break
+                if isinstance(own, ast.Call) and getattr(own.func, "id", "") == "vars" and own.args:
+                    parts.append(key)
+                    node = own.args[0]
+                elif isinstance(own, ast.Attribute) and own.attr == "__dict__":
+                    parts.append(key)
+                    node = own.value
+                elif isinstance(own, ast.Call) and getattr(own.func, "id", "") in ("globals", "locals"):
+                    parts.append(self.aliases.get(key, key))
+                    break
+                elif isinstance(own, ast.Attribute) and own.attr == "modules":
+                    parts.append(key)
+                    break
+                else:
+                    break
             else:
                 break
         return ".".join(reversed(parts))
@@ -282,6 +329,8 @@ class _Walk:
         if self._runs(name, last, node):
             self._run(node, name, line)
             return
+        if last in self.wrappers and node.args:  # a method that hands its parameter on; it may be another's
+            self._run(node, name, line)
         if node.args and last in ("append", "extend") and isinstance(node.func, ast.Attribute):
             self._lengthen(node.func.value, self.folder.fold(node.args[0]), last)
         handed = self._handed(node)

@@ -16,7 +16,7 @@ import re2
 from mutirao.detect.fact import Fact, Facts, Kind
 from mutirao.detect.source import cell as cells
 from mutirao.detect.source.command import read_command
-from mutirao.detect.source.fold import Folder, basename
+from mutirao.detect.source.fold import MOST_ROUNDS, Folder, basename
 from mutirao.detect.source.python import read_python
 from mutirao.detect.source.shell import read_shell
 from mutirao.errors import TooLongError
@@ -37,7 +37,8 @@ def read(code: str, language: str = "python", folder: Folder | None = None) -> F
 
     `folder` holds what earlier cells of the kernel bound and wrote, and learns what this one does.
     """
-    reader = _Reader(folder or Folder())
+    reader = _Reader(folder if folder is not None else Folder())
+    reader.folder.rounds = MOST_ROUNDS
     code = _clean(code[:LONGEST]).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     plain = language.lower()
     try:
