@@ -53,12 +53,12 @@ class Engine:
         if len(code) > LONGEST:
             raise TooLongError(f"A cell of {len(code)} characters can't be judged: {LONGEST} is the most.")
         code = code.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
-        worth = self._worth_parsing.search(code) is not None
-        if memory is None:
-            return self._judge(read(code, language), Facts()) if worth else ()
-        if not worth and not memory.mentions(code):
-            memory.wait(code, language)
+        if not self.reads(code, memory):
+            if memory is not None:
+                memory.wait(code, language)
             return ()
+        if memory is None:
+            return self._judge(read(code, language), Facts())
         while memory.unread:
             try:
                 memory.learn(self._relevant(read(*memory.unread.pop(0), memory.folder)))
@@ -68,6 +68,11 @@ class Engine:
         found = self._judge(facts, memory.before())
         memory.learn(self._relevant(facts))
         return found
+
+    def reads(self, code: str, memory: Memory | None = None) -> bool:
+        """The cell has a word that some rule cares about, or that earlier cells gave a meaning; else it isn't parsed."""
+        code = code.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
+        return self._worth_parsing.search(code) is not None or (memory is not None and memory.mentions(code))
 
     def _judge(self, facts: Facts, before: Facts) -> tuple[Finding, ...]:
         found = [_finding(rule, fact) for rule in self.rules if (fact := rule.find(facts, before)) is not None]

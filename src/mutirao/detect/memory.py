@@ -30,8 +30,13 @@ class Memory:
     def wait(self, code: str, language: str) -> None:
         """Keep a cell that nothing has asked for yet."""
         self.unread.append((code, language))
-        while sum(len(kept) for kept, _ in self.unread) > MOST_UNREAD:
+        while self.waiting > MOST_UNREAD:
             self.unread.pop(0)
+
+    @property
+    def waiting(self) -> int:
+        """Characters of the cells that wait to be read."""
+        return sum(len(code) for code, _ in self.unread)
 
     def mentions(self, code: str) -> bool:
         """The code has a word that stands for a runner, or for a file that was written or renamed."""

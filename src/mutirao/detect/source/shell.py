@@ -17,6 +17,7 @@ from mutirao.detect.source.command import interpreter, runs_its_input, strip_wra
 MOST_NODES = 1_000_000
 LONGEST_VALUE = 20_000
 _LANGUAGE = Language(tree_sitter_bash.language())
+_ECHO_OPTIONS = {"-n", "-e", "-E", "-ne", "-en"}
 _SPLIT = {"simple_expansion", "expansion", "command_substitution"}
 _DECODING = (["base64", "-d"], ["base64", "-D"], ["base64", "--decode"], ["base64", "-di"])
 
@@ -220,7 +221,7 @@ class _Walk:
             elif i == 0:
                 if argv[:1] not in (["echo"], ["printf"]):
                     return None
-                text = " ".join(a for a in argv[1:] if not (a.startswith("-") and len(a) == 2))
+                text = " ".join(a for a in argv[1:] if a not in _ECHO_OPTIONS)
                 text = self._unescape(text) if "\\" in text else text
                 continue
             match argv:
@@ -278,5 +279,4 @@ class _Walk:
         elif path and path != "/dev/null" and printed is not None:
             self.sink.written(path, printed, self._at(node), more=more)
         elif path and path != "/dev/null" and program in ("echo", "printf"):
-            words = argv[2:] if argv[1:2] and argv[1].startswith("-") else argv[1:]
-            self.sink.written(path, " ".join(words), self._at(node), more=more)
+            self.sink.written(path, " ".join(a for a in argv[1:] if a not in _ECHO_OPTIONS), self._at(node), more=more)
