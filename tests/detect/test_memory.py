@@ -118,7 +118,11 @@ def test_what_is_remembered_is_bounded() -> None:
     memory = Memory()
     for number in range(300):
         ENGINE.scan(f"v{number} = {number}" + " # word" * 500, "python", memory)
-        ENGINE.scan(f"!echo {'x' * 3000} > f{number}\nimport threading as t{number}\nn{number} = 'xmrig' * 900", "python", memory)
+        ENGINE.scan(
+            f"!echo {'x' * 3000} > f{number}\nimport threading as t{number}\nn{number} = 'xmrig' * 900",
+            "python",
+            memory,
+        )
     folder = memory.folder
     assert sum(len(code) for code, _ in memory.unread) <= MOST_UNREAD
     assert len(memory.facts) <= MOST_FACTS

@@ -70,7 +70,7 @@ class Engine:
         return found
 
     def reads(self, code: str, memory: Memory | None = None) -> bool:
-        """The cell has a word that some rule cares about, or that earlier cells gave a meaning; else it isn't parsed."""
+        """The cell has a word that a rule cares about, or that earlier cells gave a meaning; else it isn't parsed."""
         code = code.encode("utf-8", "replace").decode("utf-8")  # lone surrogates have no UTF-8
         return self._worth_parsing.search(code) is not None or (memory is not None and memory.mentions(code))
 

@@ -95,4 +95,4 @@ class Sink(Protocol):
     def renamed(self, old: str, new: str) -> None: ...
 
     def first_name(self, path: str) -> str:
-        """What the file was called before it was copied, moved or downloaded to this path; empty where that's its own."""
+        """What the file was called before it was copied, moved or downloaded to this path; else nothing."""

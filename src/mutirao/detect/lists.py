@@ -1,4 +1,4 @@
-"""Lists of known names, apart from the rules' logic: `{{name}}` in a rule stands for the entries of rules/lists/name.txt.
+"""Lists of known names, apart from the rules' logic: `{{name}}` in a rule stands for what rules/lists/name.txt holds.
 
 Among names it is all entries, in a regular expression one of them; * stands for anything but spaces. Longest first.
 """

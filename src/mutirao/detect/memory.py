@@ -1,7 +1,7 @@
 """What the engine remembers of one kernel, so that the cell that acts carries the evidence of those that prepared.
 
-It holds what earlier cells bound to names, wrote to files and renamed, and their facts that rules on whole cells ask for.
-Cells that no rule cared about are kept as they are and read only when a later one makes them matter. All of it is
+It holds what earlier cells bound to names, wrote to files and renamed, and those facts that rules on whole cells ask
+for. Cells that no rule cared about are kept as they are and read only when a later one makes them matter. All of it is
 bounded, the oldest goes first, and it can be written out as JSON to be handed between processes.
 """
 

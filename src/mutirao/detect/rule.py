@@ -52,7 +52,9 @@ class Rule:
 
         `before` are facts of the kernel's earlier cells.
         """
-        if self.whole_cell and any(c.meets(f) for c in self.unless for told in (facts, before) for f in told.of(c.kind)):
+        if self.whole_cell and any(
+            c.meets(f) for c in self.unless for told in (facts, before) for f in told.of(c.kind)
+        ):
             return None
         deferred = None
         for clause in self.capability:

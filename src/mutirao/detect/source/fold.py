@@ -20,7 +20,7 @@ DEEPEST = 40
 _WIDEST_INT = 10_000  # bits; Python refuses to write out integers of more than 4,300 digits
 # What an operation on values of the wrong kind or form raises: then the value is not known.
 _UNKNOWN = (
-    ValueError, TypeError, LookupError, OverflowError, ZeroDivisionError, zlib.error, re2.error, MemoryError, SyntaxError,
+    ArithmeticError, LookupError, MemoryError, SyntaxError, TypeError, ValueError, re2.error, zlib.error,
 )  # fmt: skip
 _SPECIFIED = re2.compile(r"\{[^{}]*[:!.\[]")  # widths, conversions, attributes
 MOST_ROUNDS = 20_000
@@ -115,7 +115,9 @@ class Folder:
 
     def strings(self) -> dict[str, str]:
         """The environment and the names bound to strings or numbers: what may stand for $name in a shell line."""
-        return self.environment | {n: str(v) for n, v in self.names.items() if isinstance(v, str | int) and n.isidentifier()}
+        return self.environment | {
+            n: str(v) for n, v in self.names.items() if isinstance(v, str | int) and n.isidentifier()
+        }
 
     def expression(self, text: str) -> Value | None:
         """What the Python expression in {braces} of a shell line comes to."""
@@ -261,13 +263,13 @@ class Folder:
         if name in ("read", "read_text", "read_bytes"):
             return self._content(func.value, depth)
         if name == "sub" and isinstance(func.value, ast.Name) and func.value.id == "re":
-            out, found, text = (_str(a) for a in args[:3])
-            return None if out is None or found is None or text is None else str(re2.sub(out, found, text))
+            three = [a for a in args[:3] if isinstance(a, str)]
+            return str(re2.sub(*three)) if len(three) == 3 else None
         own = self.fold(func.value, depth)
         if name == "translate" and isinstance(own, str):
             return self._translate(own, node.args[0], depth)
         if name == "join" and isinstance(own, str):
-            return self._join(own, node, args, depth)
+            return self._join(own, args)
         if name == "decode" and isinstance(own, bytes):
             return own.decode("utf-8", "replace")
         if name == "encode" and isinstance(own, str):
@@ -299,12 +301,12 @@ class Folder:
     def _translate(self, own: str, table: ast.expr, depth: int) -> Value | None:
         """`text.translate(str.maketrans(one, other))`."""
         if isinstance(table, ast.Call) and isinstance(table.func, ast.Attribute) and table.func.attr == "maketrans":
-            pairs = [_str(self.fold(a, depth)) for a in table.args]
-            if len(pairs) in (2, 3) and None not in pairs:
-                return own.translate(str.maketrans(*pairs))  # type: ignore[call-overload, no-any-return]
+            pairs = [text for a in table.args if (text := _str(self.fold(a, depth))) is not None]
+            if len(pairs) == len(table.args) and len(pairs) in (2, 3):
+                return own.translate(str.maketrans(*pairs))
         return None
 
-    def _join(self, own: str, node: ast.Call, args: list[Value | None], depth: int) -> Value | None:
+    def _join(self, own: str, args: list[Value | None]) -> Value | None:
         items = args[0]
         if isinstance(items, str):
             items = list(items)

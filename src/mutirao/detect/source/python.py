@@ -140,7 +140,12 @@ class _Walk:
                 if isinstance(inner, ast.Call) and inner.args and given & _names(inner.args[0]):
                     name = self._dotted(inner.func)
                     last = "." + name.rpartition(".")[2]
-                    if name in _SHELL_RUNNERS or name in _LIST_RUNNERS or name in self.wrappers or last in _IPYTHON_RUNNERS:
+                    if (
+                        name in _SHELL_RUNNERS
+                        or name in _LIST_RUNNERS
+                        or name in self.wrappers
+                        or last in _IPYTHON_RUNNERS
+                    ):
                         return True
         return False
 

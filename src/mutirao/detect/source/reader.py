@@ -67,7 +67,9 @@ class _Reader:
         self.seen: set[tuple[str, bool]] = set()
 
     def fact(self, kind: Kind, names: Sequence[str], text: str, line: int) -> None:
-        self.facts.add(Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), self.pinned or line, self.deferred))
+        self.facts.add(
+            Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), self.pinned or line, self.deferred)
+        )
 
     def argv(self, argv: Sequence[str], line: int, *, into_shell: bool = False) -> None:
         self._enter(0)

@@ -111,8 +111,8 @@ class _Walk:
                 plain = node.type == "simple_expansion" or len(node.named_children) == 1
                 return self._value(inner) if plain and inner in self.names else self._raw(node)
             case "command_substitution":
-                inner = [c for c in node.named_children if c.type != "comment"]
-                out = self._output(inner[0]) if len(inner) == 1 else None
+                parts = [c for c in node.named_children if c.type != "comment"]
+                out = self._output(parts[0]) if len(parts) == 1 else None
                 return self._raw(node) if out is None else out
             case "command_name":
                 return self._word(node.children[0], depth + 1) if node.children else self._raw(node)
