@@ -13,6 +13,7 @@ import re2
 
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding, Level, Maturity
+from mutirao.detect.memory import Memory
 from mutirao.errors import ScanError, TooLongError
 
 SUFFIXES = {".ipynb": "", ".py": "python", ".sh": "bash"}
@@ -95,9 +96,10 @@ def scan(path: Path, engine: Engine) -> Scanned:
     except (ValueError, RecursionError, ScanError) as error:
         remarks.append(f"no notebook, read as far as it goes: {error}")
         cells = salvaged(text)
+    memory = Memory()
     for number, (code, language) in enumerate(cells, 1):
         try:
-            found += ((number, finding) for finding in engine.scan(code, language))
+            found += ((number, finding) for finding in engine.scan(code, language, memory))
         except TooLongError as error:
             unread.append(f"cell {number}: {error}")
     return Scanned(path, number, tuple(found), tuple(unread), tuple(remarks))

@@ -13,6 +13,7 @@ from mutirao.cases.action import Action
 from mutirao.cases.cell import Cell, Verdict
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding
+from mutirao.detect.memory import Memory
 from mutirao.detect.pack import default_pack
 from mutirao.errors import OverBudgetError, TooLongError, WireError
 from mutirao.gate.budget import Budget
@@ -86,7 +87,7 @@ class Slow(Readers):
         self.asked.append(body[:3].decode())
         if body.startswith(b"ana"):
             await self.go.wait()
-        return {"findings": [], "seconds": 1.0}
+        return {"findings": [], "memory": head["memory"], "seconds": 1.0}
 
 
 async def test_a_member_has_one_cell_with_the_readers_at_a_time_and_others_need_not_wait() -> None:
@@ -142,7 +143,7 @@ async def test_a_member_over_budget_waits_and_is_told_while_others_go_on() -> No
 
 async def test_small_cells_that_take_long_use_the_budget_up_too() -> None:
     class Costly(Engine):
-        def scan(self, code: str, language: str = "python") -> tuple[Finding, ...]:
+        def scan(self, code: str, language: str = "python", memory: Memory | None = None) -> tuple[Finding, ...]:
             clock.now += 3
             return ()
 
@@ -202,7 +203,7 @@ async def test_a_reader_that_dies_hangs_or_lies_costs_one_task(then: str) -> Non
     try:
         for _ in range(2):
             with pytest.raises(ReaderGone):
-                await readers.ask({"do": "scan", "language": "python"}, b"1")
+                await readers.ask({"do": "scan", "language": "python", "memory": Memory().document()}, b"1")
         assert readers.deaths == 2
     finally:
         await readers.close()
@@ -214,7 +215,7 @@ async def test_a_reader_may_neither_open_files_nor_start_processes() -> None:
 
     readers = Readers(1)
     try:
-        await readers.ask({"do": "scan", "language": "python"}, b"1")
+        await readers.ask({"do": "scan", "language": "python", "memory": Memory().document()}, b"1")
         (reader,) = readers._idle
         limits = Path(f"/proc/{reader._process.pid}/limits").read_text()
         found = {line[:25].strip(): line[26:].split()[0] for line in limits.splitlines()}

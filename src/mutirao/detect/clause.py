@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
 import re2
@@ -56,6 +55,7 @@ class Clause:
     kind: Kind
     exact: frozenset[str]
     globs: tuple[str, ...]
+    shape: "re2._Regexp[str] | None"
     patterns: tuple["re2._Regexp[str]", ...]
     path: "re2._Regexp[str] | None" = None
 
@@ -77,7 +77,7 @@ class Clause:
 
     def _named(self, fact: Fact) -> bool:
         for name in fact.names:
-            if name in self.exact or any(fnmatchcase(name, g) for g in self.globs):
+            if name in self.exact or (self.shape is not None and self.shape.fullmatch(name)):
                 return True
             if self.kind is Kind.IMPORT and any(name.startswith(m + ".") for m in self.exact):
                 return True
@@ -131,10 +131,12 @@ def parse_clause(entry: Any, where: str) -> Clause:
     names = _names(kind, body, name_key, f"{where}.{key}")
     texts = [body[text_key]] if text_key and text_key in body else []
     texts += words(body[f"{text_key}_all"], f"{where}.{key}") if text_key and f"{text_key}_all" in body else ()
+    globs = tuple(n for n in names if "*" in n)
     clause = Clause(
         kind,
         frozenset(n for n in names if "*" not in n),
-        tuple(n for n in names if "*" in n),
+        globs,
+        pattern("|".join(re2.escape(g).replace(r"\*", ".*") for g in globs), where) if globs else None,
         tuple(pattern(t, f"{where}.{key}") for t in texts),
         pattern(body["path"], f"{where}.{key}") if "path" in body else None,
     )

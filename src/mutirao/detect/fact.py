@@ -87,4 +87,12 @@ class Sink(Protocol):
     def spend(self, characters: int) -> None:
         """Take what a variable comes to from the cell's allowance. Raises TooLongError when it is used up."""
 
-    def written(self, path: str, content: str, line: int) -> None: ...
+    def written(self, path: str, content: str, line: int, *, more: bool = False) -> None: ...
+
+    def ran(self, path: str, line: int) -> None:
+        """A file is run or imported: what was written to it is read as run now."""
+
+    def renamed(self, old: str, new: str) -> None: ...
+
+    def first_name(self, path: str) -> str:
+        """What the file was called before it was copied, moved or downloaded to this path; else nothing."""

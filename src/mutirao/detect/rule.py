@@ -7,7 +7,7 @@ from typing import Any
 import re2
 
 from mutirao.detect.clause import Clause, nearest, parse_clause, words
-from mutirao.detect.fact import Fact, Facts
+from mutirao.detect.fact import Fact, Facts, Kind
 from mutirao.detect.finding import Level, Maturity
 from mutirao.errors import RuleError
 from mutirao.policy.category import Category
@@ -16,6 +16,7 @@ _SEMVER = re2.compile(r"^\d+\.\d+\.\d+$")
 _ID = re2.compile(r"^[a-z0-9]+(?:-[a-z0-9]+)+$")
 _REQUIRED = ("id", "version", "title", "category", "level", "maturity", "needs", "why", "cases")
 _OPTIONAL = ("within", "unless", "anchors", "false_alarms", "known_misses")
+_ACTS = (Kind.COMMAND, Kind.CALL, Kind.PAGE)
 LANGUAGES = ("en", "pt-BR")
 
 
@@ -24,7 +25,7 @@ class Rule:
     """Fires on a fact that meets one capability clause and, where there are any, with one signal clause met too.
 
     With `within: fact` (the default) the signal is looked for in the very fact;
-    with `within: cell` anywhere in the cell.
+    with `within: cell` anywhere in the cell, or in an earlier one of the kernel; one of both is in this cell.
     A fact that meets an `unless` clause is passed over; with `within: cell` any such fact quiets the rule.
     `anchors` are words of which one stands in every text that can fire the rule: what lacks them all is not parsed.
     """
@@ -46,28 +47,42 @@ class Rule:
     false_alarms: tuple[str, ...] = ()
     known_misses: tuple[str, ...] = ()
 
-    def find(self, facts: Facts) -> Fact | None:
-        """The first fact that fires the rule; one that stands for certain is preferred to a deferred one."""
-        if self.whole_cell and any(c.meets(f) for c in self.unless for f in facts.of(c.kind)):
+    def find(self, facts: Facts, before: Facts) -> Fact | None:
+        """The first fact that fires the rule; one that stands for certain is preferred to a deferred one.
+
+        `before` are facts of the kernel's earlier cells.
+        """
+        if self.whole_cell and any(
+            c.meets(f) for c in self.unless for told in (facts, before) for f in told.of(c.kind)
+        ):
             return None
         deferred = None
         for clause in self.capability:
             for fact in facts.of(clause.kind):
                 if (
                     clause.matches(fact)
-                    and self._signalled(fact, facts)
+                    and self._signalled(fact, facts, before)
                     and not any(u.meets(fact) for u in self.unless)
                 ):
                     if not fact.deferred:
                         return fact
                     deferred = deferred or fact
-        return deferred
+        return deferred or self._completed(facts, before)
 
-    def _signalled(self, fact: Fact, facts: Facts) -> bool:
+    def _completed(self, facts: Facts, before: Facts) -> Fact | None:
+        """The act of this cell that gives an earlier cell's capability its signal."""
+        if not self.whole_cell or not any(
+            c.matches(f) and not f.deferred for c in self.capability for f in before.of(c.kind)
+        ):
+            return None
+        acts = (f for c in self.signal if c.kind in _ACTS for f in facts.of(c.kind) if c.matches(f))
+        return next((f for f in acts if not f.deferred), None)
+
+    def _signalled(self, fact: Fact, facts: Facts, before: Facts) -> bool:
         if not self.signal:
             return True
         if self.whole_cell:
-            return any(c.matches(f) for c in self.signal for f in facts.of(c.kind))
+            return any(c.matches(f) for c in self.signal for told in (facts, before) for f in told.of(c.kind))
         return any(c.meets(fact) for c in self.signal)
 
 

@@ -6,6 +6,7 @@ budget waits until some is left; one who would wait longer than `patience_s` is 
 """
 
 import asyncio
+from collections import OrderedDict
 from time import perf_counter
 from typing import Any
 from weakref import WeakValueDictionary
@@ -14,6 +15,7 @@ from mutirao.cases.cell import Cell
 from mutirao.cases.scan import SMALL_CHARACTERS
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding
+from mutirao.detect.memory import Memory
 from mutirao.detect.source.reader import LONGEST
 from mutirao.errors import OverBudgetError, TooLongError
 from mutirao.gate.budget import Budget
@@ -21,6 +23,8 @@ from mutirao.gate.reader import findings
 from mutirao.gate.readers import ReaderGone, Readers
 from mutirao.gate.wire import Frame, Wire
 
+MOST_KERNELS = 256
+"""So many kernels' stories are kept in memory, none of them elsewhere; the one that was quiet longest goes first."""
 PATIENCE_SHARE = 0.8
 """This share of the judge's time may be waited; the rest is for reading."""
 
@@ -33,6 +37,7 @@ class FairReading:
         self._readers = readers
         self._budget = budget
         self._patience_s = patience_s
+        self._memories: OrderedDict[tuple[str, str, str], Memory] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reading: set[asyncio.Task[dict[str, Any]]] = set()
 
@@ -52,14 +57,29 @@ class FairReading:
         member = cell.actor or cell.owner
         if len(cell.code) > LONGEST:
             raise TooLongError(f"A cell of {len(cell.code)} characters can't be judged: {LONGEST} is the most.")
-        if len(cell.code) <= SMALL_CHARACTERS and self._budget.left_s(member) > 0:
+        memory = self._memory(cell)
+        small = len(cell.code) <= SMALL_CHARACTERS and (
+            memory.waiting <= SMALL_CHARACTERS or not self._engine.reads(cell.code, memory)
+        )
+        if small and self._budget.left_s(member) > 0:
             began = perf_counter()
-            found = self._engine.scan(cell.code, cell.language)
+            found = self._engine.scan(cell.code, cell.language, memory)
             self._budget.spend(member, perf_counter() - began)
             return found
-        head = {"do": "scan", "language": cell.language}
+        head = {"do": "scan", "language": cell.language, "memory": memory.document()}
         body = cell.code.encode("utf-8", "surrogatepass")
-        return findings(await self._read(member, head, body, self._patience_s))
+        answer = await self._read(member, head, body, self._patience_s)
+        found = findings(answer)
+        self._memories[_kernel(cell)] = Memory.from_document(answer["memory"])
+        return found
+
+    def _memory(self, cell: Cell) -> Memory:
+        """What the cell's kernel has done so far."""
+        memory = self._memories.setdefault(_kernel(cell), Memory())
+        self._memories.move_to_end(_kernel(cell))
+        while len(self._memories) > MOST_KERNELS:
+            self._memories.popitem(last=False)
+        return memory
 
     async def inspect(self, member: str, frame: Frame, wire: Wire) -> dict[str, Any]:
         """The outline of a large frame and the code in it, as a reader answers; waits as long as it must."""
@@ -100,3 +120,7 @@ class FairReading:
         self._reading.discard(ended)
         if not ended.cancelled():
             ended.exception()  # whoever waited has it; nobody else need hear of it
+
+
+def _kernel(cell: Cell) -> tuple[str, str, str]:
+    return cell.owner, cell.server, cell.kernel

@@ -3,7 +3,8 @@
 Its parent writes tasks to stdin and reads answers from stdout, one after the other. A task is two lengths (big-endian
 uint64), a JSON object and a body; an answer is one length and a JSON object.
 
-scan: the body is a cell's code, `language` its kernel's; the answer holds `findings`.
+scan: the body is a cell's code, `language` its kernel's, `memory` what that kernel did before; the answer holds
+`findings` and the `memory` with this cell in it.
 inspect: the body is a websocket frame, `wire` and `text` its format; the answer holds the message's outline and the
 code in it (`snippets`), or `too_long` where there is more than anybody could judge.
 Both answer `error`, with the error's name under `kind`, where that fails.
@@ -22,6 +23,7 @@ from typing import Any, BinaryIO
 
 from mutirao.detect.engine import Engine
 from mutirao.detect.finding import Finding, Level, Maturity
+from mutirao.detect.memory import Memory
 from mutirao.detect.pack import default_pack
 from mutirao.detect.source.reader import LONGEST
 from mutirao.errors import MutiraoError, TooLongError, WireError
@@ -57,8 +59,9 @@ def main() -> None:
 
 def _answer(engine: Engine, head: dict[str, Any], body: bytes) -> dict[str, Any]:
     if head["do"] == "scan":
-        found = engine.scan(body.decode("utf-8", "surrogatepass"), head["language"])
-        return {"findings": [asdict(finding) for finding in found]}
+        memory = Memory.from_document(head["memory"])
+        found = engine.scan(body.decode("utf-8", "surrogatepass"), head["language"], memory)
+        return {"findings": [asdict(finding) for finding in found], "memory": memory.document()}
     message = parse(Frame(body, head["text"]), Wire(head["wire"]))
     outline = {
         "channel": message.channel,

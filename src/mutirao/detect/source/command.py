@@ -25,7 +25,7 @@ _ASSIGNMENT = re2.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 _URL = re2.compile(r"(?i)\b(?:https?|ftp|git|ssh)://[^\s'\"<>|;)]+|\b[\w.-]+@[\w.-]+:[\w./-]+")
 _SHORT_URL = re2.compile(r"(?i)^[\w-]+(?:\.[\w-]+)+/[^\s]+$")
 _REPO = re2.compile(
-    r"(?i)^(?:git\+)?(?:https?://|git://|ssh://)?(?:[^@/\s]+@)?[\w.-]+[/:]([\w.{}$-]+)/([\w.{}$-]+?)(?:\.git)?/?(?:[@#].*)?$"
+    r"(?i)^(?:git\+)?(?:https?://|git://|ssh://)?(?:[^@/\s]+@)?[\w.-]+[/:](?:spaces/|datasets/)?([\w.{}$-]+)/([\w.{}$-]+?)(?:\.git)?/?(?:[@#].*)?$"
 )
 _PACKAGE = re2.compile(r"^[A-Za-z0-9@][A-Za-z0-9._/+-]*")
 _FETCHERS = {"wget", "curl", "aria2c", "axel", "gdown", "http", "fetch", "youtube-dl", "yt-dlp", "megadl", "lynx"}
@@ -102,8 +102,28 @@ def read_command(argv: list[str], line: int, sink: Sink, *, into_shell: bool) ->
     if argv[0].startswith(("./", "/content/", "/tmp/", "/kaggle/", "~/", "/dev/shm/")):  # noqa: S108
         names.append("./" + program)
     sink.fact(Kind.COMMAND, names, " ".join(argv), line)
+    run = script or argv[0]
+    first = sink.first_name(run)
+    if first and (script or "/" in run):
+        words = [first if word == run else word for word in argv]
+        sink.fact(Kind.COMMAND, [words[0].rpartition("/")[2].lower(), first], " ".join(words), line)
+    if script or "/" in run:
+        sink.ran(f"{script}.py" if "-m" in rest else run, line)
+    _named_anew(program, rest, sink)
     _install(program, rest, script, line, sink)
     _fetch(program, rest, line, sink, into_shell=into_shell)
+
+
+def _named_anew(program: str, rest: list[str], sink: Sink) -> None:
+    """A file gets another name: cp, mv, ln, install; or one of its own when it is downloaded."""
+    words = [w for w in rest if not w.startswith("-")]
+    if program in ("cp", "mv", "ln", "install") and len(words) == 2:
+        sink.renamed(words[0], words[1])
+    elif program in ("wget", "curl", "aria2c"):
+        for option in ("-O", "-o", "--output", "--output-document", "--out", "-qO", "-Lo", "-sLo", "-LO"):
+            url = next((w for w in words if "://" in w), "")
+            if option in rest[:-1] and url:
+                sink.renamed(url.partition("?")[0], rest[rest.index(option) + 1])
 
 
 def _script(program: str, rest: list[str]) -> str:

@@ -19,7 +19,11 @@ LONGEST = 200_000
 DEEPEST = 40
 _WIDEST_INT = 10_000  # bits; Python refuses to write out integers of more than 4,300 digits
 # What an operation on values of the wrong kind or form raises: then the value is not known.
-_UNKNOWN = (ValueError, TypeError, LookupError, OverflowError, zlib.error, MemoryError, SyntaxError)
+_UNKNOWN = (
+    ArithmeticError, LookupError, MemoryError, SyntaxError, TypeError, ValueError, re2.error, zlib.error,
+)  # fmt: skip
+_SPECIFIED = re2.compile(r"\{[^{}]*[:!.\[]")  # widths, conversions, attributes
+MOST_ROUNDS = 20_000
 _WIDE = re2.compile(r"%[^a-zA-Z%]*\d{4}")
 
 
@@ -79,8 +83,28 @@ class Folder:
     """Folds expressions, knowing the names that a cell has bound to literals."""
 
     def __init__(self) -> None:
-        self.names: dict[str, Value] = {}
+        self.names: dict[str, Value] = {}  # by place: a name, `d['key']`, `self.attribute`
+        self.rounds = MOST_ROUNDS
         self.environment: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}  # names that stand for a function, a module or what a call gave
+        self.wrappers: set[str] = set()  # functions that hand their parameter to a shell
+        self.files: dict[str, str] = {}  # what was written to a file, by its base name
+        self.stands_for: dict[str, str] = {}  # a copied, moved or downloaded file's first base name
+
+    def keep(self, path: str, content: str, *, more: bool = False) -> None:
+        """The file holds this content from here on; `more`: at its end."""
+        name = basename(path)
+        if name and len(content) <= LONGEST:
+            self.files[name] = ((self.files.get(name, "") + "\n" if more else "") + content)[:LONGEST]
+
+    def rename(self, old: str, new: str) -> None:
+        """What was called `old` is called `new`, too."""
+        old, new = basename(old), basename(new)
+        if not old or not new or old == new:
+            return
+        self.stands_for[new] = self.stands_for.get(old, old)
+        if old in self.files:
+            self.files[new] = self.files[old]
 
     def bind(self, name: str, value: Value | None) -> None:
         """The name stands for this literal from here on; None forgets it."""
@@ -91,7 +115,9 @@ class Folder:
 
     def strings(self) -> dict[str, str]:
         """The environment and the names bound to strings or numbers: what may stand for $name in a shell line."""
-        return self.environment | {n: str(v) for n, v in self.names.items() if isinstance(v, str | int)}
+        return self.environment | {
+            n: str(v) for n, v in self.names.items() if isinstance(v, str | int) and n.isidentifier()
+        }
 
     def expression(self, text: str) -> Value | None:
         """What the Python expression in {braces} of a shell line comes to."""
@@ -106,17 +132,7 @@ class Folder:
             return None
         try:
             value = self._fold(node, depth + 1)
-        except (
-            ValueError,
-            TypeError,
-            IndexError,
-            KeyError,
-            OverflowError,
-            zlib.error,
-            LookupError,
-            MemoryError,
-            SyntaxError,
-        ):
+        except _UNKNOWN:
             return None
         return None if _size(value) > LONGEST else value
 
@@ -126,6 +142,10 @@ class Folder:
                 return value
             case ast.Name(id=name):
                 return self.names.get(name)
+            case ast.Attribute() | ast.Subscript() if self.names and (at := place(node)) in self.names:
+                return self.names[at]
+            case ast.GeneratorExp() | ast.ListComp():
+                return self._comprehension(node, depth)
             case ast.JoinedStr(values=parts):
                 pieces = [self.fold(p.value if isinstance(p, ast.FormattedValue) else p, depth) for p in parts]
                 if all(isinstance(p, str | int) for p in pieces):
@@ -161,8 +181,8 @@ class Folder:
                 return left + right
             case ast.Add(), list(), list():
                 return left + right
-            case ast.Add(), int(), int():
-                return left + right
+            case _, int(), int() if max(left.bit_length(), right.bit_length()) <= 64:
+                return _arithmetic(left, op, right)
             case ast.Mult(), str(), int() if len(left) * max(right, 0) <= LONGEST:
                 return left * right
             case ast.Mod(), str(), str() | int():
@@ -195,12 +215,20 @@ class Folder:
     def _call(self, node: ast.Call, depth: int) -> Value | None:
         args = [self.fold(a, depth) for a in node.args]
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if isinstance(node.func, ast.Name):  # from base64 import b64decode as d
+            name = self.aliases.get(name, name).rpartition(".")[2]
         if name in _DECODERS and args:
             data = _bytes(args[0])
             return None if data is None else _DECODERS[name](data)
         if isinstance(node.func, ast.Name):
             if name == "chr" and isinstance(args[0], int):
                 return chr(args[0])
+            if name == "ord" and isinstance(args[0], str | bytes):
+                return ord(args[0])
+            if name == "list" and isinstance(args[0], str | bytes | list):
+                return list(args[0])
+            if name == "map" and isinstance(args[1], list | bytes | str) and getattr(node.args[0], "id", "") == "chr":
+                return [chr(a) for a in args[1] if isinstance(a, int)]
             if name in ("str", "bytes", "bytearray") and args:
                 if isinstance(args[0], list):
                     return bytes(a for a in args[0] if isinstance(a, int))
@@ -232,9 +260,16 @@ class Folder:
             name == "get" and isinstance(func.value, ast.Attribute) and func.value.attr == "environ"
         ):
             return self.environment.get(args[0]) if args and isinstance(args[0], str) else None
+        if name in ("read", "read_text", "read_bytes"):
+            return self._content(func.value, depth)
+        if name == "sub" and isinstance(func.value, ast.Name) and func.value.id == "re":
+            three = [a for a in args[:3] if isinstance(a, str)]
+            return str(re2.sub(*three)) if len(three) == 3 else None
         own = self.fold(func.value, depth)
+        if name == "translate" and isinstance(own, str):
+            return self._translate(own, node.args[0], depth)
         if name == "join" and isinstance(own, str):
-            return self._join(own, node, args, depth)
+            return self._join(own, args)
         if name == "decode" and isinstance(own, bytes):
             return own.decode("utf-8", "replace")
         if name == "encode" and isinstance(own, str):
@@ -243,8 +278,11 @@ class Folder:
             return None
         if name == "split":
             return list(own.split(args[0] if args and isinstance(args[0], str) else None))
-        if name == "format" and all(isinstance(a, str | int) for a in args) and not node.keywords and "{0!" not in own:
-            return own.format(*args) if len(own) < 5000 and ":" not in own.replace("://", "") else None
+        if name == "format":
+            named = {k.arg or "**": self.fold(k.value, depth) for k in node.keywords}
+            known = all(isinstance(a, str | int) for a in (*args, *named.values()))
+            narrow = len(own) < 5000 and not _SPECIFIED.search(own)
+            return own.format(*args, **named) if known and narrow else None
         if name == "replace" and isinstance(args[0], str) and isinstance(args[1], str):
             return own.replace(args[0], args[1])
         if name in ("lower", "upper", "strip", "title", "swapcase", "lstrip", "rstrip") and not args:
@@ -252,10 +290,24 @@ class Folder:
             return out if isinstance(out, str) else None
         return None
 
-    def _join(self, own: str, node: ast.Call, args: list[Value | None], depth: int) -> Value | None:
+    def _content(self, node: ast.AST, depth: int) -> Value | None:
+        """`open(path).read()`, `Path(path).read_text()` of a file that this kernel was seen to write."""
+        name = node.func.attr if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else ""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+        path = self.fold(node.args[0], depth) if isinstance(node, ast.Call) and node.args else None
+        return self.files.get(basename(path)) if name in ("open", "Path") and isinstance(path, str) else None
+
+    def _translate(self, own: str, table: ast.expr, depth: int) -> Value | None:
+        """`text.translate(str.maketrans(one, other))`."""
+        if isinstance(table, ast.Call) and isinstance(table.func, ast.Attribute) and table.func.attr == "maketrans":
+            pairs = [text for a in table.args if (text := _str(self.fold(a, depth))) is not None]
+            if len(pairs) == len(table.args) and len(pairs) in (2, 3):
+                return own.translate(str.maketrans(*pairs))
+        return None
+
+    def _join(self, own: str, args: list[Value | None]) -> Value | None:
         items = args[0]
-        if items is None and isinstance(node.args[0], ast.GeneratorExp | ast.ListComp):
-            items = self._comprehension(node.args[0], depth)
         if isinstance(items, str):
             items = list(items)
         if isinstance(items, list) and all(isinstance(i, str) for i in items):
@@ -263,7 +315,7 @@ class Folder:
         return None
 
     def _comprehension(self, node: ast.GeneratorExp | ast.ListComp, depth: int) -> Value | None:
-        """[f(x) for x in literal], one clause, no condition, at most 2,000 items."""
+        """[f(x) for x in literal], one clause, no condition, at most 2,000 items and so many rounds in a cell."""
         clause = node.generators[0]
         if len(node.generators) != 1 or clause.ifs or not isinstance(clause.target, ast.Name):
             return None
@@ -272,6 +324,9 @@ class Folder:
             return None
         kept, out = self.names.get(clause.target.id), []
         for item in source:
+            self.rounds -= 1
+            if self.rounds < 0:
+                break
             self.names[clause.target.id] = item
             value = self.fold(node.elt, depth)
             if value is None:
@@ -305,6 +360,8 @@ class Folder:
             ):
                 rest = " ".join(self.text(a, depth + 1) for a in [*node.args, *(k.value for k in node.keywords)])
                 return f"{self.text(own, depth + 1)} {rest}" if rest else self.text(own, depth + 1)
+            case ast.Call(func=ast.Name(id="str" | "bytes" | "bytearray"), args=[own, *_]):
+                return self.text(own, depth + 1)
             case ast.List(elts=elts) | ast.Tuple(elts=elts) | ast.Set(elts=elts):
                 return " ".join(self.text(e, depth + 1) for e in elts[:500])
             case ast.Dict(keys=keys, values=values):
@@ -322,6 +379,40 @@ class Folder:
 
 
 _CODECS = {"rot13", "rot-13", "hex", "base64", "uu", "hex-codec", "base64-codec"}
+
+
+def place(node: ast.AST) -> str:
+    """Where a value is kept, written as one word: a name, `d['key']`, `self.attribute`; empty for anything else."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=ast.Name(id=name), attr=attr):
+            return f"{name}.{attr}"
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=str() | int() as key)):
+            return f"{name}[{key!r}]"
+    return ""
+
+
+def _arithmetic(left: int, op: ast.operator, right: int) -> int | None:
+    match op:
+        case ast.Add():
+            return left + right
+        case ast.Sub():
+            return left - right
+        case ast.Mult():
+            return left * right
+        case ast.BitXor():
+            return left ^ right
+        case ast.Mod():
+            return left % right
+        case ast.FloorDiv():
+            return left // right
+    return None
+
+
+def basename(path: str) -> str:
+    """The last part of a path, in lower case."""
+    return path.strip().rstrip("/").rpartition("/")[2].lower()
 
 
 def source(node: ast.AST) -> str:

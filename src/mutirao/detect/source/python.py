@@ -9,7 +9,7 @@ from collections.abc import Callable
 import re2
 
 from mutirao.detect.fact import Kind, Sink
-from mutirao.detect.source.fold import Folder, Value, source
+from mutirao.detect.source.fold import Folder, Value, basename, place, source
 
 MOST_NODES = 1_000_000
 MOST_LOOP_NODES = 50_000
@@ -45,6 +45,8 @@ _WRAPPER = re2.compile(
 
 # Nodes that hold nothing to read; a cell of numbers has as many of them as characters.
 _MUTE = (ast.Constant, ast.expr_context, ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+_RENAMERS = {"os.rename", "os.replace", "os.link", "os.symlink", "shutil.move", "shutil.copy", "shutil.copyfile",
+             "shutil.copy2"}  # fmt: skip
 _PAUSING = {"sleep", "wait", "join", "input", "recv", "recvfrom", "accept", "select", "poll", "result", "wait_for"}
 
 
@@ -61,8 +63,8 @@ def read_python(
 class _Walk:
     def __init__(self, sink: Sink, folder: Folder, offset: int, before: Callable[[int], None]) -> None:
         self.sink, self.folder, self.offset, self.before = sink, folder, offset, before
-        self.aliases: dict[str, str] = {}
-        self.wrappers: set[str] = set()
+        self.aliases, self.wrappers = folder.aliases, folder.wrappers
+        self.handles: dict[str, str] = {}
         self.marks: dict[ast.Call, set[str]] = {}
         self.loop_nodes = MOST_LOOP_NODES
 
@@ -95,14 +97,57 @@ class _Walk:
                             self._bind(ast.Assign([one], given))
                 case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str() as key)):
                     self.folder.environment[key] = self.folder.text(node.value)
+            if not isinstance(target, ast.Name) and (at := place(target)):
+                self.folder.bind(at, value)
             if isinstance(target, ast.Name):
-                if value is None and isinstance(node.value, ast.JoinedStr | ast.BinOp):
+                if isinstance(node.value, ast.Dict):
+                    self._items(target.id, node.value)
+                if value is None and (isinstance(node.value, ast.JoinedStr | ast.BinOp) or _encoded(node.value)):
                     value = self.folder.text(node.value)  # partly known is better than forgotten
                 self.folder.bind(target.id, value)
+                self.aliases.pop(target.id, None)
                 if value is None:
                     name = self._dotted(node.value.func if isinstance(node.value, ast.Call) else node.value)
-                    if name and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS or isinstance(node.value, ast.Call)):
+                    if isinstance(node.value, ast.Call) and self._resolves(node.value):
+                        self.aliases[target.id] = self._dotted(node.value)
+                    elif isinstance(node.value, ast.Lambda) and self._hands_on(node.value.args, [node.value.body]):
+                        self.wrappers.add(target.id)
+                    elif name and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS or isinstance(node.value, ast.Call)):
                         self.aliases[target.id] = name + ("()" if isinstance(node.value, ast.Call) else "")
+                    if name == "open" and isinstance(node.value, ast.Call):
+                        self._opened(target.id, node.value)
+
+    def _items(self, name: str, node: ast.Dict) -> None:
+        """The literal items of a dictionary, each under its own place."""
+        for key, value in list(zip(node.keys, node.values, strict=True))[:200]:
+            if isinstance(key, ast.Constant) and isinstance(key.value, str | int):
+                self.folder.bind(f"{name}[{key.value!r}]", self.folder.fold(value))
+
+    def _resolves(self, node: ast.Call) -> bool:
+        """The call names a module or an attribute: `import_module("os")`, `getattr(os, "system")`."""
+        called = node.func
+        if isinstance(called, ast.Name) and called.id == "getattr":
+            return len(node.args) >= 2
+        return isinstance(called, ast.Name | ast.Attribute) and self._is_import(called) and bool(node.args)
+
+    def _hands_on(self, arguments: ast.arguments, body: list[ast.AST]) -> bool:
+        """Some call in the body gives a runner one of these parameters."""
+        given = {a.arg for a in arguments.args}
+        for part in body:
+            for count, inner in enumerate(ast.walk(part)):
+                if count > 2000:
+                    break
+                if isinstance(inner, ast.Call) and inner.args and given & _names(inner.args[0]):
+                    name = self._dotted(inner.func)
+                    last = "." + name.rpartition(".")[2]
+                    if (
+                        name in _SHELL_RUNNERS
+                        or name in _LIST_RUNNERS
+                        or name in self.wrappers
+                        or last in _IPYTHON_RUNNERS
+                    ):
+                        return True
+        return False
 
     def _line(self, node: ast.AST) -> int:
         return int(getattr(node, "lineno", 1)) + self.offset
@@ -122,15 +167,9 @@ class _Walk:
     def _FunctionDef(self, node: ast.AST) -> None:
         """A function that hands a parameter of its own to a runner is a runner."""
         assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        given = {a.arg for a in node.args.args}
-        for count, inner in enumerate(ast.walk(node)):
-            if count > 2000:
-                break
-            if isinstance(inner, ast.Call) and inner.args and isinstance(inner.args[0], ast.Name):
-                name = self._dotted(inner.func)
-                if inner.args[0].id in given and (name in _SHELL_RUNNERS or name in _LIST_RUNNERS):
-                    self.wrappers.add(node.name)
-        for name in given:  # a parameter is not the outer name
+        if self._hands_on(node.args, list(node.body)):
+            self.wrappers.add(node.name)
+        for name in {a.arg for a in node.args.args}:  # a parameter is not the outer name
             self.folder.bind(name, None)
 
     _AsyncFunctionDef = _FunctionDef
@@ -155,7 +194,7 @@ class _Walk:
         if any(isinstance(n, ast.Break | ast.Return | ast.Yield) for n in inner):
             return
         calls = [n for n in inner if isinstance(n, ast.Call)]
-        if not any(self._dotted(call.func).rpartition(".")[2] in _PAUSING for call in calls):
+        if not any(self._dotted(call.func).rpartition(".")[2] in _PAUSING and not _hasty(call) for call in calls):
             for call in calls:
                 self.marks.setdefault(call, set()).add("endless:")
 
@@ -187,6 +226,31 @@ class _Walk:
                 found.append(node)
         return found
 
+    def _With(self, node: ast.AST) -> None:
+        assert isinstance(node, ast.With | ast.AsyncWith)
+        for item in node.items:
+            if isinstance(item.optional_vars, ast.Name) and isinstance(item.context_expr, ast.Call):
+                self._opened(item.optional_vars.id, item.context_expr)
+
+    def _opened(self, name: str, node: ast.Call) -> None:
+        """The name is a file that is written from its start."""
+        words = [self.folder.text(a) for a in self._all(node)]
+        if self._dotted(node.func).rpartition(".")[2] == "open" and words and _MODE.search(" ".join(words[1:3])):
+            self.handles[name] = words[0]
+            self.folder.files.pop(basename(words[0]), None)
+
+    def _kept(self, node: ast.Call, last: str) -> None:
+        """`f.write(text)`, `open(path, "w").write(text)`, `Path(path).write_text(text)`: what the file holds."""
+        content, own = self.folder.fold(node.args[0]), node.func.value if isinstance(node.func, ast.Attribute) else None
+        if isinstance(content, bytes):
+            content = content.decode("utf-8", "replace")
+        if not isinstance(content, str):
+            return
+        if isinstance(own, ast.Name) and own.id in self.handles:
+            self.folder.keep(self.handles[own.id], content, more=basename(self.handles[own.id]) in self.folder.files)
+        elif isinstance(own, ast.Call) and own.args and (last == "write_text" or self._dotted(own.func) == "open"):
+            self.folder.keep(self.folder.text(own.args[0]), content)
+
     def _Import(self, node: ast.AST) -> None:
         assert isinstance(node, ast.Import)
         for alias in node.names:
@@ -194,10 +258,12 @@ class _Walk:
                 alias.name if alias.asname else alias.name.split(".")[0]
             )
             self.sink.fact(Kind.IMPORT, (alias.name.lower(),), "", self._line(node))
+            self.sink.ran(f"{alias.name}.py", self._line(node))
 
     def _ImportFrom(self, node: ast.AST) -> None:
         assert isinstance(node, ast.ImportFrom)
         module = node.module or ""
+        self.sink.ran(f"{module}.py", self._line(node))
         for alias in node.names:
             full = f"{module}.{alias.name}" if module else alias.name
             self.aliases[alias.asname or alias.name] = full
@@ -230,6 +296,24 @@ class _Walk:
             elif isinstance(node, ast.Name):
                 parts.append(self.aliases.get(node.id, node.id))
                 break
+            elif isinstance(node, ast.Subscript):
+                key, own = self.folder.fold(node.slice), node.value
+                if not isinstance(key, str):
+                    break
+                if isinstance(own, ast.Call) and getattr(own.func, "id", "") == "vars" and own.args:
+                    parts.append(key)
+                    node = own.args[0]
+                elif isinstance(own, ast.Attribute) and own.attr == "__dict__":
+                    parts.append(key)
+                    node = own.value
+                elif isinstance(own, ast.Call) and getattr(own.func, "id", "") in ("globals", "locals"):
+                    parts.append(self.aliases.get(key, key))
+                    break
+                elif isinstance(own, ast.Attribute) and own.attr == "modules":
+                    parts.append(key)
+                    break
+                else:
+                    break
             else:
                 break
         return ".".join(reversed(parts))
@@ -250,6 +334,8 @@ class _Walk:
         if self._runs(name, last, node):
             self._run(node, name, line)
             return
+        if last in self.wrappers and node.args:  # a method that hands its parameter on; it may be another's
+            self._run(node, name, line)
         if node.args and last in ("append", "extend") and isinstance(node.func, ast.Attribute):
             self._lengthen(node.func.value, self.folder.fold(node.args[0]), last)
         handed = self._handed(node)
@@ -280,7 +366,10 @@ class _Walk:
             self.sink.fact(Kind.DOWNLOAD, ("fetch",), text, line)
         elif last == "clone_from":
             self.sink.argv(("git", "clone", *words[:1]), line)
+        elif name in _RENAMERS and len(node.args) == 2:
+            self.folder.rename(words[0], words[1])
         elif last in ("write", "write_text", "writelines", "writestr", "dump") and node.args:
+            self._kept(node, last)
             self.sink.fact(
                 Kind.WRITES, (source(node.func.value) if isinstance(node.func, ast.Attribute) else "",), text, line
             )
@@ -382,6 +471,24 @@ class _Walk:
             self.sink.python(f"%%{words[0]} {' '.join(words[1:2])}\n{' '.join(words[2:])}", line)
         else:
             self.sink.python("%" + " ".join(words), line)
+
+
+def _encoded(node: ast.AST) -> bool:
+    """A joined text in `.encode()`, `str()` and the like."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        own = node.func.value
+        return node.func.attr in ("encode", "format", "strip") and (
+            isinstance(own, ast.JoinedStr | ast.BinOp | ast.Constant) or _encoded(own)
+        )
+    return isinstance(node.func, ast.Name) and node.func.id in ("str", "bytes") and bool(node.args)
+
+
+def _hasty(call: ast.Call) -> bool:
+    """A sleep too short to slow a flood down."""
+    given = call.args[0] if call.args else None
+    return isinstance(given, ast.Constant) and isinstance(given.value, int | float) and given.value < 0.2
 
 
 def _names(node: ast.AST) -> set[str]:

@@ -16,7 +16,7 @@ import re2
 from mutirao.detect.fact import Fact, Facts, Kind
 from mutirao.detect.source import cell as cells
 from mutirao.detect.source.command import read_command
-from mutirao.detect.source.fold import Folder
+from mutirao.detect.source.fold import MOST_ROUNDS, Folder, basename
 from mutirao.detect.source.python import read_python
 from mutirao.detect.source.shell import read_shell
 from mutirao.errors import TooLongError
@@ -32,9 +32,13 @@ _BRACES = re2.compile(r"\{([^{}\n]+)\}|\$([A-Za-z_]\w*)")
 _CODE_FILE = re2.compile(r"(?i)\.(?:py|sh|bash)$")
 
 
-def read(code: str, language: str = "python") -> Facts:
-    """The facts of one cell written in the kernel's language. Raises TooLongError past the bounds."""
-    reader = _Reader()
+def read(code: str, language: str = "python", folder: Folder | None = None) -> Facts:
+    """The facts of one cell written in the kernel's language. Raises TooLongError past the bounds.
+
+    `folder` holds what earlier cells of the kernel bound and wrote, and learns what this one does.
+    """
+    reader = _Reader(folder if folder is not None else Folder())
+    reader.folder.rounds = MOST_ROUNDS
     code = _clean(code[:LONGEST]).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     plain = language.lower()
     try:
@@ -52,17 +56,20 @@ def read(code: str, language: str = "python") -> Facts:
 class _Reader:
     """The sink of both readers; keeps depth and whether the code is only written to a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Folder) -> None:
         self.facts = Facts()
-        self.folder = Folder()
+        self.folder = folder
         self.depth = 0
         self.characters = MOST_CHARACTERS
         self.commands = MOST_COMMANDS
         self.deferred = False
+        self.pinned = 0  # while a file of an earlier line is read: the line that runs it
         self.seen: set[tuple[str, bool]] = set()
 
     def fact(self, kind: Kind, names: Sequence[str], text: str, line: int) -> None:
-        self.facts.add(Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), line, self.deferred))
+        self.facts.add(
+            Fact(kind, tuple(_clean(n) for n in names), _clean(text[:20_000]), self.pinned or line, self.deferred)
+        )
 
     def argv(self, argv: Sequence[str], line: int, *, into_shell: bool = False) -> None:
         self._enter(0)
@@ -112,9 +119,31 @@ class _Reader:
                 at = found.end()
         return "".join([*out, text[at:]])
 
-    def written(self, path: str, content: str, line: int) -> None:
+    def renamed(self, old: str, new: str) -> None:
+        self.folder.rename(old, new)
+
+    def first_name(self, path: str) -> str:
+        return self.folder.stands_for.get(basename(path), "")
+
+    def ran(self, path: str, line: int) -> None:
+        """A file that was written before is run: what it holds happens now."""
+        content = self.folder.files.get(basename(path))
+        if content is None or self.deferred or self.depth >= DEEPEST - 1:
+            return
+        before, self.pinned = self.pinned, self.pinned or line
+        try:
+            if path.lower().endswith(".py") or (content.startswith("#!") and "python" in content[:40]):
+                self.python(content, line)
+            elif (content, False) not in self.seen:
+                self.seen.add((content, False))
+                self.shell(content, line)
+        finally:
+            self.pinned = before
+
+    def written(self, path: str, content: str, line: int, *, more: bool = False) -> None:
         """A file is written; code in it is read too, as deferred."""
         self.fact(Kind.WRITES, (path.lower(),), content, line)
+        self.folder.keep(path, content, more=more)
         if not _CODE_FILE.search(path) or self.depth >= DEEPEST:
             return
         before, folder = self.deferred, self.folder
@@ -152,7 +181,8 @@ class _Reader:
         elif name in cells.PAGE_MAGICS:
             self.fact(Kind.PAGE, (name.lower(),), magic.body, body)
         elif name in cells.FILE_MAGICS:
-            self.written(argument.split()[-1] if argument.split() else "", magic.body, body)
+            words = argument.split() or [""]
+            self.written(words[-1].strip("\"'"), magic.body, body, more=words[0] in ("-a", "--append"))
         elif name in cells.FOREIGN_MAGICS:
             self.foreign(magic.body, body)
         elif name not in cells.PROSE_MAGICS:

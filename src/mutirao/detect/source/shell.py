@@ -3,8 +3,10 @@
 Simple variables of the same text are put in where they are literal; what isn't known stays as written ($x).
 """
 
+import codecs
 from base64 import b64decode
 from collections.abc import Mapping
+from string import ascii_lowercase, ascii_uppercase
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
@@ -15,7 +17,8 @@ from mutirao.detect.source.command import interpreter, runs_its_input, strip_wra
 MOST_NODES = 1_000_000
 LONGEST_VALUE = 20_000
 _LANGUAGE = Language(tree_sitter_bash.language())
-_NESTED = {"command_substitution", "process_substitution", "subshell"}
+_ECHO_OPTIONS = {"-n", "-e", "-E", "-ne", "-en"}
+_SPLIT = {"simple_expansion", "expansion", "command_substitution"}
 _DECODING = (["base64", "-d"], ["base64", "-D"], ["base64", "--decode"], ["base64", "-di"])
 
 
@@ -27,6 +30,22 @@ def _plain(text: str) -> str:
         return ""
 
 
+def _unhexed(text: str) -> str:
+    try:
+        return bytes.fromhex(text.strip()).decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+def _replaced(text: str, one: str, other: str) -> str:
+    """`tr`, with a-z for a range."""
+    ranges = {"A-Za-z": ascii_uppercase + ascii_lowercase, "a-zA-Z": ascii_lowercase + ascii_uppercase}
+    rot13 = {"N-ZA-Mn-za-m": 13, "n-za-mN-ZA-M": 13}
+    if one in ranges and other in rot13:
+        return codecs.decode(text, "rot13")
+    return text if "-" in one + other else text.translate(str.maketrans(one, other))
+
+
 def read_shell(text: str, line: int, sink: Sink, names: Mapping[str, str] | None = None) -> None:
     """Put every command of the text into the sink. `names` are variables known from outside."""
     data = text.encode("utf-8", "replace")
@@ -36,7 +55,7 @@ def read_shell(text: str, line: int, sink: Sink, names: Mapping[str, str] | None
 
 class _Walk:
     def __init__(self, data: bytes, line: int, sink: Sink, names: dict[str, str]) -> None:
-        self.data, self.line, self.sink, self.names = data, line, sink, names
+        self.data, self.line, self.sink, self.names = data, line, sink, {"IFS": " "} | names
 
     def walk(self, root: Node) -> None:
         stack: list[tuple[Node, bool]] = [(root, False)]
@@ -91,6 +110,10 @@ class _Walk:
                 inner = next((self._raw(c) for c in node.named_children if c.type == "variable_name"), "")
                 plain = node.type == "simple_expansion" or len(node.named_children) == 1
                 return self._value(inner) if plain and inner in self.names else self._raw(node)
+            case "command_substitution":
+                parts = [c for c in node.named_children if c.type != "comment"]
+                out = self._output(parts[0]) if len(parts) == 1 else None
+                return self._raw(node) if out is None else out
             case "command_name":
                 return self._word(node.children[0], depth + 1) if node.children else self._raw(node)
             case "word" | "number":
@@ -102,7 +125,7 @@ class _Walk:
         """A string's content: the gaps between expansions are text."""
         out, at = [], node.start_byte + (1 if quoted else 0)
         for child in node.named_children:
-            if child.type in ("simple_expansion", "expansion"):
+            if child.type in ("simple_expansion", "expansion", "command_substitution"):
                 out += [self.data[at : child.start_byte].decode("utf-8", "replace"), self._word(child, depth + 1)]
                 at = child.end_byte
         out.append(self.data[at : node.end_byte - (1 if quoted else 0)].decode("utf-8", "replace"))
@@ -139,7 +162,7 @@ class _Walk:
                 continue
             elif child.is_named or child.type == "word":
                 text = self._word(child)
-                known = child.type in ("simple_expansion", "expansion") or (not argv and " " in text)
+                known = child.type in _SPLIT or (not argv and " " in text)
                 argv.extend(text.split() if known and not text.startswith("$") else [text])
         return argv[:3000]
 
@@ -149,6 +172,9 @@ class _Walk:
         if not argv:
             return False
         self.sink.argv(argv, self._at(node), into_shell=into_shell)
+        for child in node.named_children:
+            if child.type == "herestring_redirect" and child.named_children and runs_its_input(argv):
+                self._code(self._word(child.named_children[0]), argv, self._at(node))
         return interpreter(argv) is not None or argv[0] in ("eval", "source", ".")
 
     def _pipeline(self, node: Node, into_shell: bool) -> list[tuple[Node, bool]]:
@@ -166,8 +192,50 @@ class _Walk:
                 feeds = runs_its_input(self._argv(follower))
             if feeds:
                 self._decoded(part)
+            if follower is not None and follower.type == "command":
+                taker = self._argv(follower)
+                given = self._output(part) if taker[:1] == ["xargs"] and len(taker) > 1 else None
+                if given is not None:
+                    self.sink.argv([*taker, *given.split()], self._at(follower))
             out.append((part, feeds))
         return out
+
+    def _code(self, text: str, argv: list[str], line: int) -> None:
+        """Text that an interpreter is given to run."""
+        if interpreter(argv) == "python":
+            self.sink.python(text, line)
+        else:
+            self.sink.shell(text, line, self.names)
+
+    def _output(self, node: Node) -> str | None:
+        """What a command is known to print: echo and printf, through base64 -d, xxd -r -p, rev and tr."""
+        parts = node.named_children if node.type == "pipeline" else [node]
+        text: str | None = None
+        for i, part in enumerate(parts):
+            if part.type != "command":
+                return None
+            argv = self._argv(part)
+            here = next((c for c in part.named_children if c.type == "herestring_redirect"), None)
+            if i == 0 and here is not None and here.named_children:
+                text = self._word(here.named_children[0])
+            elif i == 0:
+                if argv[:1] not in (["echo"], ["printf"]):
+                    return None
+                text = " ".join(a for a in argv[1:] if a not in _ECHO_OPTIONS)
+                text = self._unescape(text) if "\\" in text else text
+                continue
+            match argv:
+                case ["base64", "-d" | "-D" | "--decode" | "-di", *_]:
+                    text = _plain(text or "")
+                case ["rev"]:
+                    text = (text or "")[::-1]
+                case ["xxd", *flags] if "-r" in flags or "-rp" in flags or "-r -p" in flags:
+                    text = _unhexed(text or "")
+                case ["tr", one, other] if len(one) == len(other):
+                    text = _replaced(text or "", one, other)
+                case _:
+                    return None
+        return text if text is None or len(text) <= LONGEST_VALUE else None
 
     def _decoded(self, node: Node, *, base64: bool = False) -> None:
         """`echo WORD | sh`: the word is code; with `base64`, once it is decoded."""
@@ -180,15 +248,17 @@ class _Walk:
     def _redirected(self, node: Node) -> None:
         """What is written to files: `cat > f <<EOF`, `echo … >> f`, `… | tee f <<EOF`."""
         body = node.child_by_field_name("body")
-        path, heredoc = "", None
+        path, heredoc, more = "", None, False
         for child in node.named_children:
             if child.type == "file_redirect":
                 target = child.child_by_field_name("destination")
                 if target is not None and not self._raw(child).lstrip("012&").startswith("<"):
                     word = self._word(target)
                     path = path or ("" if word.isdigit() else word)
+                    more = more or ">>" in self._raw(child)
             elif child.type == "heredoc_redirect":
                 heredoc = next((c for c in child.named_children if c.type == "heredoc_body"), None)
+        printed = self._output(body) if body is not None and body.type in ("pipeline", "command") else None
         while body is not None and body.type in ("list", "pipeline") and body.named_children:
             body = body.named_children[-1]
         argv, _ = strip_wrappers(self._argv(body)) if body is not None and body.type == "command" else ([], False)
@@ -203,8 +273,10 @@ class _Walk:
                 self.sink.python(content, at)
             elif program == "tee" and not path:
                 path = next((a for a in argv[1:] if not a.startswith("-")), "")
-            self.sink.written(path, content, at)
+            self.sink.written(path, content, at, more=more)
         elif path.startswith(("/dev/tcp/", "/dev/udp/")) and argv:
             self.sink.argv([*argv, path], self._at(node))
+        elif path and path != "/dev/null" and printed is not None:
+            self.sink.written(path, printed, self._at(node), more=more)
         elif path and path != "/dev/null" and program in ("echo", "printf"):
-            self.sink.written(path, " ".join(argv[1:]), self._at(node))
+            self.sink.written(path, " ".join(a for a in argv[1:] if a not in _ECHO_OPTIONS), self._at(node), more=more)
