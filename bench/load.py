@@ -1,7 +1,7 @@
 """Many members, each with a kernel and a cell a second: round trips with and without the gate, and beside an aggressor.
 
 usage: ./run bench load [--members 100] [--seconds 600] [--rounds 5] [--aggressor-bytes 100000]
-                        [--starting 2] [--workers 0]
+                        [--starting 2] [--workers 0] [--phases gate no_gate gate_beside_aggressor]
 
 The real service with its walls, and all clients in this process on the same machine. Four phases of --seconds each, on
 the same runtimes: through proxy and gate; the same while one member more sends cells of --aggressor-bytes without a
@@ -215,9 +215,9 @@ async def measure(service: Service, options: argparse.Namespace, said: Callable[
                 said(f"error: {error}")
 
         direct = await stack.enter_async_context(without_gate(service, seats, operator))
-        tallies = {name: Tally() for name in PHASES}
+        tallies = {name: Tally() for name in options.phases}
         for round_ in range(options.rounds):
-            for name in PHASES:
+            for name in options.phases:
                 said(f"round {round_ + 1} of {options.rounds}: {name}")
                 url = service.url if name.startswith("gate") else direct
                 await through(url, "aggressor" in name, tallies[name])
@@ -243,6 +243,7 @@ def main() -> None:
     parser.add_argument("--aggressor-bytes", type=int, default=100_000)
     parser.add_argument("--starting", type=int, default=2, help="runtimes that start at a time")
     parser.add_argument("--workers", type=int, default=0, help="gate workers; 0: one for each core")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=PHASES)
     options = parser.parse_args()
     # Each member holds a few connections here.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -256,22 +257,23 @@ def main() -> None:
         found = asyncio.run(measure(service, options, said))
     result = {"bench": "load", "members": options.members, "seconds": options.seconds, "cores": os.cpu_count()}
     result |= found
-    result["ratios"] = {
-        "p99_gate_to_no_gate": ratio(found, "gate", "no_gate"),
-        "p99_beside_aggressor_to_alone": ratio(found, "gate_beside_aggressor", "gate"),
-        "p99_beside_aggressor_to_alone_without_gate": ratio(found, "no_gate_beside_aggressor", "no_gate"),
+    ratios = {
+        "p99_gate_to_no_gate": ("gate", "no_gate"),
+        "p99_beside_aggressor_to_alone": ("gate_beside_aggressor", "gate"),
+        "p99_beside_aggressor_to_alone_without_gate": ("no_gate_beside_aggressor", "no_gate"),
     }
+    result["ratios"] = {key: ratio(found, *pair) for key, pair in ratios.items() if set(pair) <= set(options.phases)}
     print(f"{options.members} members, {options.seconds:g} s a phase, {os.cpu_count()} cores")
     columns = ("p50_ms", "p99_ms", "max_ms", "cells", "errors", "late", "aggressor_cells", "aggressor_refused")
     print(f"{'':26} " + " ".join(f"{name.removeprefix('aggressor_'):>9}" for name in columns))
-    for name in PHASES:
+    for name in options.phases:
         print(f"{name:26} " + " ".join(f"{found[name][column]:9}" for column in columns))
     for name, value in result["ratios"].items():
         print(f"{name}: {value}")
     print(f"gate workers, MiB: {found['workers_mb']}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "load.json").write_text(json.dumps(result, indent=2) + "\n")
-    sys.exit(any(found[name]["errors"] for name in PHASES))
+    sys.exit(any(found[name]["errors"] for name in options.phases))
 
 
 def ratio(found: dict[str, Any], name: str, to: str) -> float:

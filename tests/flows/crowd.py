@@ -18,7 +18,7 @@ from aiohttp import WSMsgType, web
 from bench.client import Member, Ran
 
 from mutirao.accounts import Accounts
-from mutirao.gate.route import Route, twin_spec, twin_target
+from mutirao.gate.route import Route, twin_specs, twin_target
 from mutirao.gate.shard import worker_of
 from tests.flows.service import PASSWORD, Service, as_part
 from tests.flows.test_restart import MARKS, part_of
@@ -133,7 +133,7 @@ async def gathered(service: Service, names: list[str]) -> AsyncIterator[Crowd]:
             assert status in (200, 201), made
             member.http.headers["Authorization"] = f"token {made['token']}"
             route = Route(f"http://127.0.0.1:{port}", name, "", f"/user/{name}/")
-            where = twin_spec(f"/user/{name}/").rstrip("/")
+            where = twin_specs(f"/user/{name}/")[0].rstrip("/")
             target = {"target": twin_target(worker_of(place["gate_urls"], name, ""), route, place["gate_secret"])}
             async with proxy.post(f"{place['proxy_api_url']}/api/routes{where}", json=target) as answer:
                 assert answer.status == 201
