@@ -54,7 +54,10 @@ def _gravest(found: list[tuple[Finding, ...]]) -> dict[str, Level]:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(LINES), max_size=12), st.data())
 def test_the_verdict_does_not_depend_on_where_the_cells_are_cut(lines: list[str], data: st.DataObject) -> None:
-    """The same lines as one cell, and as many cells sent one by one through another process, are judged alike."""
+    """The same lines as one cell, and as many cells sent one by one through another process, are judged alike.
+
+    Up to the first cell that is stopped: what never ran is no part of the story.
+    """
     cuts = data.draw(st.sets(st.integers(1, max(1, len(lines) - 1))))
     cells: list[list[str]] = [[]]
     for number, line in enumerate(lines):
@@ -65,7 +68,9 @@ def test_the_verdict_does_not_depend_on_where_the_cells_are_cut(lines: list[str]
 
     sent = _one_by_one(split, handed_on=True)
     assert sent == _one_by_one(split, handed_on=False)
-    assert _gravest(sent) == _gravest(_one_by_one(["\n".join(lines)], handed_on=False))
+    stopped = next((n for n, found in enumerate(sent) if any(f.level is Level.STOP for f in found)), len(sent))
+    whole = "\n".join(split[: stopped + 1])
+    assert _gravest(sent[: stopped + 1]) == _gravest(_one_by_one([whole], handed_on=False))
 
 
 STORIES = {
@@ -114,6 +119,23 @@ def test_a_harmless_story_stays_quiet(cells: list[str]) -> None:
     assert _gravest(_one_by_one(cells, handed_on=True)) == {}
 
 
+def test_a_cell_that_was_stopped_is_no_evidence_against_the_next() -> None:
+    tunnel, served = "!ngrok http 8000", "!python3 -m http.server 8000 --bind 127.0.0.1"
+    assert _gravest(_one_by_one([tunnel, served], handed_on=False))
+    memory = Memory()
+    assert any(f.level is Level.STOP for f in ENGINE.scan(f"{tunnel}\n!ngrok tcp 22", "python", memory))
+    assert ENGINE.scan(served, "python", memory) == ()
+
+
+def test_a_kernel_that_begins_anew_keeps_its_files_alone() -> None:
+    memory = Memory()
+    for cell in ("%%writefile a.sh\n./xmrig -o pool.example.org:3333 -u w", "import os\ngo = os.system"):
+        ENGINE.scan(cell, "python", memory)
+    memory.restarted()
+    assert ENGINE.scan("go('ngrok tcp 22')", "python", memory) == ()
+    assert ENGINE.scan("!bash a.sh", "python", memory)
+
+
 def test_what_is_remembered_is_bounded() -> None:
     memory = Memory()
     for number in range(300):
@@ -123,7 +145,11 @@ def test_what_is_remembered_is_bounded() -> None:
             "python",
             memory,
         )
+    for number in range(30):
+        name = "n" * 100_000 + str(number)
+        ENGINE.scan(f"!echo word\nimport os as {name}\ndef f{name}(c):\n    os.system(c)", "python", memory)
     folder = memory.folder
+    assert sum(map(len, folder.wrappers)) <= MOST_HELD
     assert sum(len(code) for code, _ in memory.unread) <= MOST_UNREAD
     assert len(memory.facts) <= MOST_FACTS
     for held in (folder.names, folder.files, folder.aliases, folder.stands_for, folder.environment):

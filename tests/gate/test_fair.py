@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import pytest_asyncio
@@ -17,7 +17,7 @@ from mutirao.detect.memory import Memory
 from mutirao.detect.pack import default_pack
 from mutirao.errors import OverBudgetError, TooLongError, WireError
 from mutirao.gate.budget import Budget
-from mutirao.gate.fair import FairReading
+from mutirao.gate.fair import MOST_OF_ONE, FairReading
 from mutirao.gate.judge import weigh
 from mutirao.gate.reader import code, outline
 from mutirao.gate.readers import ReaderGone, Readers
@@ -100,6 +100,20 @@ async def test_a_member_has_one_cell_with_the_readers_at_a_time_and_others_need_
     readers.go.set()
     await asyncio.gather(*huge)
     assert readers.asked.count("ana") == 5
+
+
+async def test_one_owners_many_kernels_push_out_only_their_own_stories() -> None:
+    reading = FairReading(ENGINE, Slow(), Budget(20), patience_s=30)
+    prepare, act = "import os\ngo = os.system", "go('ngrok tcp 22')"
+    await reading.scan(replace(cell(prepare, "bia", "bia"), kernel="k"))
+    for number in range(2 * MOST_OF_ONE):
+        await reading.scan(replace(cell(prepare), kernel=f"k{number}"))
+    assert len(reading._memories) == MOST_OF_ONE + 1
+    assert await reading.scan(replace(cell(act), kernel="k0")) == ()
+    assert await reading.scan(replace(cell(act), kernel=f"k{2 * MOST_OF_ONE - 1}"))
+    assert await reading.scan(replace(cell(act, "bia", "bia"), kernel="k"))
+    reading.restarted("bia", "", "k")
+    assert await reading.scan(replace(cell(act, "bia", "bia"), kernel="k")) == ()
 
 
 async def test_a_cell_that_nobody_waits_for_any_more_still_holds_its_members_turn() -> None:

@@ -6,7 +6,7 @@ import re2
 
 from mutirao.detect.clause import Clause
 from mutirao.detect.fact import Fact, Facts, Kind
-from mutirao.detect.finding import Finding, Level
+from mutirao.detect.finding import Finding, Level, Maturity
 from mutirao.detect.memory import Memory
 from mutirao.detect.rule import Rule
 from mutirao.detect.source.reader import LONGEST, read
@@ -66,7 +66,9 @@ class Engine:
                 continue
         facts = read(code, language, memory.folder)
         found = self._judge(facts, memory.before())
-        memory.learn(self._relevant(facts))
+        # A cell that is stopped never ran: it is no evidence against those that come after it.
+        stopped = any(f.level is Level.STOP and f.maturity is Maturity.STABLE for f in found)
+        memory.learn(() if stopped else self._relevant(facts))
         return found
 
     def reads(self, code: str, memory: Memory | None = None) -> bool:

@@ -55,8 +55,15 @@ class Memory:
         folder = self.folder
         for held in (folder.names, folder.files, folder.environment, folder.aliases, folder.stands_for):
             _shorten(held)
-        for name in list(folder.wrappers)[MOST_NAMES:]:
-            folder.wrappers.discard(name)
+        wrappers = dict.fromkeys(folder.wrappers)
+        _shorten(wrappers)
+        folder.wrappers = set(wrappers)
+
+    def restarted(self) -> None:
+        """The kernel began anew: files are still there, names and what was done are not."""
+        files, stands_for = self.folder.files, self.folder.stands_for
+        self.folder, self.facts, self.unread = Folder(), [], []
+        self.folder.files, self.folder.stands_for = files, stands_for
 
     def before(self) -> Facts:
         """The facts of earlier cells."""
@@ -99,16 +106,18 @@ class Memory:
 
 def _shorten(held: dict[str, Any]) -> None:
     """Forget the oldest names beyond the most allowed, in number and in characters."""
-    total = sum(_weight(value) for value in held.values())
+    total = sum(len(name) + _weight(value) for name, value in held.items())
     for name in list(held):
         if total <= MOST_HELD and len(held) <= MOST_NAMES:
             return
-        total -= _weight(held.pop(name))
+        total -= len(name) + _weight(held.pop(name))
 
 
 def _weight(value: Any) -> int:
     if isinstance(value, list):
         return 1 + sum(_weight(one) for one in value)
+    if isinstance(value, int):
+        return 8 + value.bit_length() // 8
     return len(value) if isinstance(value, str | bytes) else 8
 
 

@@ -150,6 +150,7 @@ class Gate:
         if place.action == "restart" and answer.status < 300:
             kernel = place.route.user, place.route.server, place.kernel
             self._shelf.restarted(kernel)
+            self._fair_reading().restarted(*kernel)
             for relay in self._relays:
                 relay.restarted(*kernel)
         return answer

@@ -23,8 +23,8 @@ from mutirao.gate.reader import findings
 from mutirao.gate.readers import ReaderGone, Readers
 from mutirao.gate.wire import Frame, Wire
 
-MOST_KERNELS = 256
-"""So many kernels' stories are kept in memory, none of them elsewhere; the one that was quiet longest goes first."""
+MOST_KERNELS, MOST_OF_ONE = 256, 16
+"""So many kernels' stories, and so many of one owner's, are kept; the one that was quiet longest goes first."""
 PATIENCE_SHARE = 0.8
 """This share of the judge's time may be waited; the rest is for reading."""
 
@@ -75,11 +75,21 @@ class FairReading:
 
     def _memory(self, cell: Cell) -> Memory:
         """What the cell's kernel has done so far."""
-        memory = self._memories.setdefault(_kernel(cell), Memory())
-        self._memories.move_to_end(_kernel(cell))
-        while len(self._memories) > MOST_KERNELS:
-            self._memories.popitem(last=False)
-        return memory
+        key = _kernel(cell)
+        if key not in self._memories:
+            own = [one for one in self._memories if one[0] == cell.owner]
+            for oldest in own[: max(0, len(own) + 1 - MOST_OF_ONE)]:
+                del self._memories[oldest]
+            if len(self._memories) >= MOST_KERNELS:
+                self._memories.popitem(last=False)
+            self._memories[key] = Memory()
+        self._memories.move_to_end(key)
+        return self._memories[key]
+
+    def restarted(self, owner: str, server: str, kernel: str) -> None:
+        """That kernel began anew, and its story with it."""
+        if (memory := self._memories.get((owner, server, kernel))) is not None:
+            memory.restarted()
 
     async def inspect(self, member: str, frame: Frame, wire: Wire) -> dict[str, Any]:
         """The outline of a large frame and the code in it, as a reader answers; waits as long as it must."""
