@@ -1,6 +1,7 @@
 """`mutirao rules` shows the rules, tries their cases, and says what a result on a corpus has earned them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_a_case_that_does_not_hold_is_named(tmp_path: Path, capsys: pytest.Captu
     source = Path(__file__).parents[1] / "rules" / "mining" / "mining-pool-address.yaml"
     rule = yaml.safe_load(source.read_text())
     rule["cases"] = {"fires": ["x = 1"], "quiet": [rule["cases"]["fires"][0]]}
+    shutil.copytree(source.parents[1] / "lists", tmp_path / "lists")
     (tmp_path / "mining").mkdir()
     (tmp_path / "mining" / source.name).write_text(yaml.safe_dump(rule))
 

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import random
 import secrets
 import signal
 import socket
@@ -229,7 +230,7 @@ class Supervisor:
         subnet = ip_network(self.settings.sandbox.subnet)
         demo = self.settings.login.kind is LoginKind.DEMO
         workers = self.settings.gate.workers or workers_by_cores()
-        ports = _free_ports("127.0.0.1", 4 + workers)
+        ports = free_ports("127.0.0.1", 4 + workers)
         operator = secrets.token_urlsafe(32) if demo and self.settings.login.operators else ""
         return Place(
             settings=self.settings,
@@ -363,15 +364,18 @@ def _demo_password() -> str:
     return password
 
 
-def _free_ports(host: str, count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((host, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+def free_ports(host: str, count: int) -> list[int]:
+    """Ports that are free now, below those that the kernel hands out: nobody's outgoing connection takes them."""
+    handed_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    lowest, end = (10_000, handed_out) if handed_out > 20_000 else (20_000, 65_536)
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(lowest, end), 1000):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((host, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise SandboxError(f"There are not {count} free ports between {lowest} and {end} on {host}: stop what holds them.")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mutirao.accounts import Account
+from mutirao.supervisor import free_ports
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "a demo password"
@@ -74,9 +74,7 @@ def as_part(account: Account | None, code: str, *arguments: str) -> str:
 
 def free_port() -> int:
     """A port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports("127.0.0.1", 1)[0]
 
 
 @contextlib.contextmanager

@@ -81,6 +81,11 @@ def launch(
                 raise _Ended
         except _Ended:
             raise _failure(walls, process, place) from None
+        except BaseException:
+            # As a zombie it would hold its control groups.
+            process.kill()
+            process.wait()
+            raise
     running = Running(
         walls=walls,
         pid=process.pid,
@@ -134,9 +139,11 @@ def _at_most(kind: int, wanted: int) -> int:
 def _child(descriptor: int) -> int:
     """The host's pid of pid 1 inside, from --info-fd, which bubblewrap writes in pieces."""
     text = b""
+    ready = select.poll()  # select() knows no descriptor past 1023, and each runtime holds some
+    ready.register(descriptor, select.POLLIN)
     end = time.monotonic() + START_S
     while time.monotonic() < end:
-        if not select.select([descriptor], [], [], 0.2)[0]:
+        if not ready.poll(200):
             continue
         piece = os.read(descriptor, 4096)
         text += piece
