@@ -25,7 +25,14 @@ def under_policy_1() -> Iterator[Service]:
     ("locale", "name", "said", "clause", "consequence"),
     [
         ("en-US", "dora", "not run", "Policy 2", "Only this cell was not run"),
-        ("pt-BR", "davi", "não foi executada", "Política 2", "Só esta célula não foi executada"),
+        pytest.param(
+            "pt-BR",
+            "davi",
+            "não foi executada",
+            "Política 2",
+            "Só esta célula não foi executada",
+            marks=pytest.mark.campaign,
+        ),
     ],
 )
 def test_the_day(

@@ -8,7 +8,7 @@ from tests.flows.service import PASSWORD, Service
 
 
 @pytest.mark.parametrize(
-    "name", ["üser", "<b>&amp;", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("o'neil", "ana maria"))]
+    "name", ["üser", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("<b>&amp;", "o'neil", "ana maria"))]
 )
 def test_an_unusual_name_works_through_the_whole_stack(service: Service, browser: Browser, name: str) -> None:
     page = person(browser).new_page()

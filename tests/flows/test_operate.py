@@ -94,7 +94,7 @@ async def look(url: str, number: str) -> tuple[str, int]:
             return said, case.status
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.campaign)])
 async def test_a_service_comes_back_from_a_copy_made_while_it_ran(
     place: Path, request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
