@@ -42,7 +42,7 @@ from mutirao.detect.source.fold import Folder
 
 RESULTS = Path(__file__).parent / "results"
 CAP = {"positive": 8, "benign": 150}
-BENIGN = {"0": "ordinary benign", "1": "hard negatives"}
+BENIGN = {"0": "ordinary benign", "1": "near-topic benign"}
 ENOUGH = 10
 """A category with fewer scored files is judged with the other small ones."""
 NAMED = {Kind.COMMAND, Kind.IMPORT, Kind.INSTALL, Kind.CLONE}
@@ -367,7 +367,7 @@ def plot(document: dict[str, Any]) -> None:
     named = [f"{g} ({row['hits']} of {row['files']})" for g, row in groups]
     axes.set_yticks(range(len(groups)), named)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("recall (benign: false alarms), 95 % interval over repositories; bar: mean over repositories")
+    axes.set_xlabel("recall (benign: false alarms), 95 % interval over repositories\nbar: mean over repositories")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(RESULTS / "detect-recall.png", dpi=110)
     layers = list(document["layers"].items())[::-1]

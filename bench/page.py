@@ -86,11 +86,11 @@ def detection(document: dict[str, Any]) -> Iterator[str]:
     yield "## Result\n"
     rows = []
     for name, row in groups.items():
-        measure = "false alarms" if name in ("ordinary benign", "hard negatives") else "recall"
+        measure = "false alarms" if name in ("ordinary benign", "near-topic benign") else "recall"
         low, high = row["interval"]
         rows.append(
             [
-                "near-topic benign" if name == "hard negatives" else name,
+                name,
                 measure,
                 f"{row['hits']} of {row['files']}",
                 share(row["rate"]),
