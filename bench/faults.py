@@ -32,7 +32,7 @@ from mutirao.cases.cell import Cell
 RESULTS = Path(__file__).parent / "results"
 EVERY = 7
 MOST_REFUSALS = 15
-"""Past fifty rows of one matter in a day the desk only counts, and this cell meets three rules; a member stays below."""
+"""Past fifty rows of one matter in a day the desk only counts; this cell meets three rules, so a member stays below."""
 PATIENCE_S = 180
 AWAY = (aiohttp.ClientError, TimeoutError, ConnectionError, OSError)
 
