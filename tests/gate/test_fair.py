@@ -116,6 +116,13 @@ async def test_one_owners_many_kernels_push_out_only_their_own_stories() -> None
     assert await reading.scan(replace(cell(act, "bia", "bia"), kernel="k")) == ()
 
 
+async def test_a_short_cell_waits_for_the_long_one_before_it_in_its_kernel(reading: FairReading) -> None:
+    prepare = asyncio.create_task(reading.scan(cell(LONG + "import os\ngo = os.system")))
+    await asyncio.sleep(0)
+    assert await reading.scan(cell("go('ngrok tcp 22')"))
+    assert await prepare == ()
+
+
 async def test_a_cell_that_nobody_waits_for_any_more_still_holds_its_members_turn() -> None:
     readers = Slow()
     reading = FairReading(ENGINE, readers, Budget(20), patience_s=30)

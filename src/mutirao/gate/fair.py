@@ -7,6 +7,7 @@ budget waits until some is left; one who would wait longer than `patience_s` is 
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 from weakref import WeakValueDictionary
@@ -38,6 +39,7 @@ class FairReading:
         self._budget = budget
         self._patience_s = patience_s
         self._memories: OrderedDict[tuple[str, str, str], Memory] = OrderedDict()
+        self._stories: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._reading: set[asyncio.Task[dict[str, Any]]] = set()
 
@@ -57,7 +59,11 @@ class FairReading:
         member = cell.actor or cell.owner
         if len(cell.code) > LONGEST:
             raise TooLongError(f"A cell of {len(cell.code)} characters can't be judged: {LONGEST} is the most.")
-        memory = self._memory(cell)
+        # One after the other: what a long cell prepares must not be lost to a short one that is read meanwhile.
+        async with self._stories.setdefault(_kernel(cell), asyncio.Lock()):
+            return await self._in_story(cell, member, self._memory(cell))
+
+    async def _in_story(self, cell: Cell, member: str, memory: Memory) -> tuple[Finding, ...]:
         small = len(cell.code) <= SMALL_CHARACTERS and (
             memory.waiting <= SMALL_CHARACTERS or not self._engine.reads(cell.code, memory)
         )
@@ -70,7 +76,8 @@ class FairReading:
         body = cell.code.encode("utf-8", "surrogatepass")
         answer = await self._read(member, head, body, self._patience_s)
         found = findings(answer)
-        self._memories[_kernel(cell)] = Memory.from_document(answer["memory"])
+        if self._memories.get(_kernel(cell)) is memory:  # else it was restarted, or pushed out
+            self._memories[_kernel(cell)] = Memory.from_document(answer["memory"])
         return found
 
     def _memory(self, cell: Cell) -> Memory:
@@ -88,8 +95,10 @@ class FairReading:
 
     def restarted(self, owner: str, server: str, kernel: str) -> None:
         """That kernel began anew, and its story with it."""
-        if (memory := self._memories.get((owner, server, kernel))) is not None:
-            memory.restarted()
+        key = (owner, server, kernel)
+        if key in self._memories:
+            self._memories[key] = replace(self._memories[key])
+            self._memories[key].restarted()
 
     async def inspect(self, member: str, frame: Frame, wire: Wire) -> dict[str, Any]:
         """The outline of a large frame and the code in it, as a reader answers; waits as long as it must."""
