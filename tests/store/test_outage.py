@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from mutirao.cases import adoption
 from mutirao.cases.action import Action
@@ -25,6 +26,7 @@ from mutirao.gate.refusal import Refusal
 from mutirao.policy.version import load_versions
 from mutirao.store import audit
 from mutirao.store.models import Audit, Case, Decision, Delivery, Notice
+from mutirao.store.postgres import Patient, opener
 from mutirao.store.store import Store, newest_revision
 from tests import postgres
 from tests.web import twin
@@ -111,12 +113,36 @@ async def test_a_server_that_hangs_stops_nobody_for_longer_than_the_patience(own
 
 
 def test_a_server_that_hangs_from_the_start_is_given_up(own_server: postgres.Server) -> None:
-    store = adopted(own_server.url("postgres"))
-    store.close()
+    adopted(own_server.url("postgres")).close()
+    store = Store(own_server.url("postgres"), PATIENCE_S)
     with own_server.hung(), pytest.raises(StoreError, match="failed"):
         store.check()
     store.check()
     store.close()
+
+
+def test_a_store_that_is_closed_while_a_thread_opens_a_connection_leaves_none(
+    own_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, may_go_on, given = threading.Event(), threading.Event(), []
+    connect = opener(make_url(own_server.url("postgres")), PATIENCE_S)
+
+    def slow() -> Patient:
+        given.append(connect())
+        opened.set()
+        assert may_go_on.wait(20)
+        return given[0]
+
+    monkeypatch.setattr("mutirao.store.postgres.opener", lambda *_: slow)
+    store = Store(own_server.url("postgres"), PATIENCE_S)
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(store.revision)
+        assert opened.wait(20)
+        store.close()
+        may_go_on.set()
+        with pytest.raises(StoreError, match="closed"):
+            late.result()
+    assert given[0].closed
 
 
 async def test_a_restart_between_two_cells_is_not_noticed(own_server: postgres.Server) -> None:

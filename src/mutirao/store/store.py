@@ -14,6 +14,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg import OperationalError
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -39,6 +40,8 @@ class Store:
         self.patience_s = patience_s
         self.errors = 0
         self._open: WeakSet[Any] = WeakSet()
+        self._opening = threading.Lock()
+        self._closed = False
         details: dict[str, Any] = {"pool_pre_ping": True}
         if self.url.database:
             details["pool_timeout"] = patience_s
@@ -47,11 +50,7 @@ class Store:
         elif self.url.get_backend_name() == "postgresql":
             opened = postgres.opener(self.url, patience_s)
 
-            def creator() -> Any:
-                self._open.add(connection := opened())
-                return connection
-
-            details["creator"] = creator
+            details["creator"] = lambda: self._kept(opened())
         self.engine: Engine = create_engine(self.url, **details)
         if self.is_sqlite:
             self._prepare_sqlite()
@@ -175,10 +174,20 @@ class Store:
             raise StoreError(_explain(self, error)) from error
 
     def close(self) -> None:
-        """Close every connection, those too that a thread still uses: it meets a StoreError."""
+        """Close every connection, those too that a thread still uses or is about to open: it meets a StoreError."""
         self.engine.dispose()
-        for connection in list(self._open):
-            connection.close()
+        with self._opening:
+            self._closed = True
+            for connection in self._open:
+                connection.close()
+
+    def _kept(self, connection: Any) -> Any:
+        with self._opening:
+            self._open.add(connection)
+            if self._closed:
+                connection.close()
+                raise OperationalError("the store was closed meanwhile")
+        return connection
 
 
 def make_shared(url: str) -> None:
