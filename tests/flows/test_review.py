@@ -13,6 +13,7 @@ from tests.flows.reader import flaws
 from tests.flows.service import PASSWORD, Service, running
 
 QUICK = '[login]\noperators = ["olga"]\n[cases]\ngpu_strikes = 1\ncompute_strikes = 9\n'
+QUICK += "incident_people = 2\nestablished_days = 0\nestablished_active_days = 1\n"
 WORDS = "It was a load test of our own server, agreed with its owner."
 
 
@@ -159,13 +160,26 @@ def test_an_appeal_is_answered_without_a_mouse_and_a_refusal_is_announced(house:
     expect(desk.locator("main")).to_contain_text("made milder")
 
 
+@pytest.fixture(scope="module")
+def incident(house: Service, browser: Browser) -> None:
+    """One cause has hit two people, whom this house takes for established."""
+    for name in ("bia", "caio"):
+        page = person(browser).new_page()
+        log_in(page, house.url, name, PASSWORD)
+        lab = start(page, house.url)
+        lab.new_notebook()
+        notice(lab.run(DISALLOWED[Category.MINING]))
+        page.context.close()
+
+
 PAGES = {
     "ana": ("", "policy", "report", "nothing", "../../hub/home", "me", "case"),
-    "rui": ("../../hub/spawn", "review", "review/case"),
+    "rui": ("../../hub/spawn", "review", "review/case", "review", "review/incident"),
 }
 
 
 @pytest.mark.campaign
+@pytest.mark.usefixtures("incident")
 @pytest.mark.parametrize("locale", ["en-US", "pt-BR"])
 def test_every_page_can_be_heard_and_used_by_keyboard(house: Service, browser: Browser, locale: str) -> None:
     wrong: list[str] = []
@@ -173,8 +187,8 @@ def test_every_page_can_be_heard_and_used_by_keyboard(house: Service, browser: B
         page = person(browser, locale).new_page()
         log_in(page, house.url, name, PASSWORD)
         for path in (*paths, "../../hub/logout"):
-            if path.endswith("case"):  # the newest, which the page before this one names
-                page.locator(f'main #cases ~ * a[href*="/{path}/"]').first.click()
+            if path.endswith(("case", "incident")):  # the newest, which the page before this one names
+                page.locator(f'main #{path.rpartition("/")[2]}s ~ * a[href*="/{path}/"]').first.click()
             else:
                 page.goto(f"{house.url}/services/mutirao/{path}")
             wrong += (f"{path}: {flaw}" for flaw in flaws(page, locale.removesuffix("-US")))

@@ -3,8 +3,8 @@
 import pytest
 
 from mutirao.cases.action import Action
-from mutirao.gate import memory
-from mutirao.gate.memory import MOST_HELD, Memory, Shelf
+from mutirao.gate import turns
+from mutirao.gate.turns import MOST_HELD, Shelf, Turns
 from mutirao.gate.wire import Message
 from tests.gate.house import TOKEN, execute, kinds, notice, request_of, until
 
@@ -86,7 +86,7 @@ async def test_a_gate_that_ends_gives_the_answer_first(street, twin, wire):
 
 
 async def test_nobody_waits_for_ever(street, twin, wire, monkeypatch):
-    monkeypatch.setattr(memory, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(turns, "PATIENCE_S", 0.0)
     monkeypatch.setattr("mutirao.gate.relay._LOOK_S", 0.01)
     async with street.tab("k-1", wire) as tab:
         _, refused = await refused_behind_a_run(tab, twin)
@@ -112,7 +112,7 @@ async def test_a_connection_that_breaks_finds_the_answer_again_and_nobody_else_d
         async with street.tab("k-1", wire, session_id=session) as tab:
             await until(lambda: street.gate._relays)
             (relay,) = street.gate._relays
-            assert relay._memory.held == []
+            assert relay._turns.held == []
 
 
 def refusal() -> tuple[Message, object, Action]:
@@ -121,7 +121,7 @@ def refusal() -> tuple[Message, object, Action]:
 
 
 def test_what_waits_is_bounded_and_holds_no_code():
-    kept = Memory(clock=lambda: 0.0)
+    kept = Turns(clock=lambda: 0.0)
     kept.ran(Message("shell", execute("1")["header"]))
     for _ in range(MOST_HELD):
         kept.hold(*refusal())
@@ -137,14 +137,14 @@ def test_what_waits_is_bounded_and_holds_no_code():
     ids=["no id", "a huge header", "a subshell"],
 )
 def test_nobody_waits_for_what_can_not_be_followed_or_runs_beside(header):
-    kept = Memory()
+    kept = Turns()
     kept.ran(Message("shell", {**execute("1")["header"], **header}))
     kept.hold(*refusal())
     assert kept.due() is kept.held[0]
 
 
 def test_a_kernel_that_answers_a_later_cell_has_lost_the_earlier_one():
-    kept = Memory()
+    kept = Turns()
     first, later = execute("1")["header"], execute("2")["header"]
     kept.ran(Message("shell", first))
     kept.hold(*refusal())
@@ -157,7 +157,7 @@ def test_a_kernel_that_answers_a_later_cell_has_lost_the_earlier_one():
 def test_what_a_broken_connection_left_is_kept_for_a_while_only():
     now = [0.0]
     shelf = Shelf(lambda: now[0])
-    key, left = ("ana", "", "k", "s"), Memory()
+    key, left = ("ana", "", "k", "s"), Turns()
     shelf.put(key, "ana", left)
     assert shelf.take(key, "ana") is left
     shelf.put(key, "ana", left)
@@ -166,8 +166,8 @@ def test_what_a_broken_connection_left_is_kept_for_a_while_only():
     assert left.unanswered
     shelf.restarted(key[:3])
     assert not left.unanswered
-    now[0] = memory.KEPT_S
+    now[0] = turns.KEPT_S
     assert shelf.take(key, "ana") is None
-    for number in range(memory.MOST_KEPT + 1):
+    for number in range(turns.MOST_KEPT + 1):
         shelf.put(("ana", "", "k", str(number)), "ana", left)
     assert (("ana", "", "k", "0") in shelf, ("ana", "", "k", "1") in shelf) == (False, True)

@@ -32,7 +32,6 @@ from mutirao.gate.headers import for_handshake, offered, whole_answer
 from mutirao.gate.hold import Hold
 from mutirao.gate.judge import Actors, Judge, standing
 from mutirao.gate.measure import exposition
-from mutirao.gate.memory import Key, Memory, Shelf
 from mutirao.gate.outcome import Outcomes
 from mutirao.gate.probe import declined
 from mutirao.gate.readers import Readers
@@ -40,6 +39,7 @@ from mutirao.gate.relay import Relay
 from mutirao.gate.route import Place, RouteError, locate
 from mutirao.gate.seat import ActorOnce, Seat
 from mutirao.gate.starts import refused_start, starts_kernel
+from mutirao.gate.turns import Key, Shelf, Turns
 from mutirao.gate.upstream import MAX_LINE_BYTES, Declined, Upstream, UpstreamAway, UpstreamSocket
 from mutirao.gate.wire import Wire
 from mutirao.language import LANGUAGE_COOKIE, preferred
@@ -263,8 +263,8 @@ class Gate:
             self._language(request),
         )
         key: Key = (seat.owner, seat.server, seat.kernel, request.query.get("session_id", "")[:200])
-        memory = self._shelf.take(key, await actor.name()) if key in self._shelf else None
-        memory = memory or Memory()
+        turns = self._shelf.take(key, await actor.name()) if key in self._shelf else None
+        turns = turns or Turns()
         relay = Relay(
             client,
             upstream,
@@ -276,7 +276,7 @@ class Gate:
             self._fair_reading(),
             self.hold,
             self.max_message_bytes,
-            memory,
+            turns,
         )
         self._relays.add(relay)
         self.counters["connections"] += 1
@@ -285,8 +285,8 @@ class Gate:
             end = await relay.run()
             log.debug("A connection to kernel %s ended: %s", place.kernel, end)
         finally:
-            if key[-1] and (memory.held or memory.unanswered):
-                self._shelf.put(key, await actor.name(), memory)
+            if key[-1] and (turns.held or turns.unanswered):
+                self._shelf.put(key, await actor.name(), turns)
             asking.cancel()
             self._relays.discard(relay)
             self.counters["connections_open"] -= 1

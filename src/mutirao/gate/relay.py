@@ -30,11 +30,11 @@ from mutirao.gate.hold import LARGE_BYTES, Cargo, Hold
 from mutirao.gate.inspect import MOST_SNIPPETS, snippets
 from mutirao.gate.judge import Judge, standing, weigh
 from mutirao.gate.measure import ROUND_TRIP, observe
-from mutirao.gate.memory import Memory
 from mutirao.gate.reader import code, outline
 from mutirao.gate.readers import ReaderGone
 from mutirao.gate.refusal import Refusal
 from mutirao.gate.seat import Seat
+from mutirao.gate.turns import Turns
 from mutirao.gate.upstream import UpstreamSocket
 from mutirao.gate.wire import Frame, Message, Wire, build, glance, json_bytes, parse
 
@@ -62,7 +62,7 @@ class Relay:
         reading: FairReading,
         hold: Hold,
         max_message_bytes: int,
-        memory: Memory,
+        turns: Turns,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -72,7 +72,7 @@ class Relay:
         self._judge_timeout_s = judge_timeout_s
         self._counters = counters
         self._answers = Answers()
-        self._memory = memory
+        self._turns = turns
         self._releasing = asyncio.Lock()
         self._reading = reading
         self._hold = hold
@@ -113,17 +113,17 @@ class Relay:
     def restarted(self, owner: str, server: str, kernel: str) -> None:
         """That kernel was restarted: what ran there will not be answered, and what waits for it comes soon."""
         if self.serves(owner, server) and self._seat.kernel == kernel:
-            self._memory.forget_runs()
+            self._turns.forget_runs()
 
     async def announce(self, notice: Notice) -> None:
         """Show a notice in each cell that runs now."""
         text = notice.text(self._seat.accept_language)
-        running = self._memory.unanswered
+        running = self._turns.unanswered
         await self._send([self._answers.notice(request.header, text, notice.action) for request in running])
 
     async def close(self, end: End) -> None:
         """Give every answer that still waits, close both sides, and don't wait for one that never reads."""
-        if self._memory.held and not self._client.closed:
+        if self._turns.held and not self._client.closed:
             await _in_time(self._release(everything=True), self._client.abort)
         end = end.sendable
         message = end.reason.encode()
@@ -228,7 +228,7 @@ class Relay:
             actor = await self._seat.actor.name()
             seat = self._seat
             cells = [
-                Cell(snippet.code, actor, seat.owner, seat.server, seat.kernel, snippet.via, self._memory.language)
+                Cell(snippet.code, actor, seat.owner, seat.server, seat.kernel, snippet.via, self._turns.language)
                 for snippet in found
             ]
             verdict = await weigh(self._judge, cells, self._judge_timeout_s)
@@ -236,7 +236,7 @@ class Relay:
             if verdict.action is not Action.ALLOW:
                 await self._tell(message, frame, verdict)
                 return None
-        self._memory.ran(message)
+        self._turns.ran(message)
         await self._pass(frame)
         return None
 
@@ -245,18 +245,18 @@ class Relay:
         assert verdict.notice is not None
         text = verdict.notice.text(self._seat.accept_language)
         asked = message.msg_type == "input_reply"
-        parent = self._memory.asking if asked else message.header
+        parent = self._turns.asking if asked else message.header
         if verdict.action.runs:
             if message.content.get("silent") is not True:
                 await self._send([self._answers.notice(parent, text, verdict.action)])
-            self._memory.ran(message)
+            self._turns.ran(message)
             await self._pass(frame)
         elif asked:
             # The kernel waits for an answer and would wait for ever: it gets an empty one.
             await self._send([self._answers.notice(parent, text, verdict.action)])
             await self._pass(build(replace(message, content={**message.content, "value": ""}), self._wire))
         else:
-            self._memory.hold(message, text, verdict.action)
+            self._turns.hold(message, text, verdict.action)
             await self._release()
 
     async def _pass(self, frame: Frame) -> None:
@@ -281,17 +281,17 @@ class Relay:
     async def _release(self, *, everything: bool = False) -> None:
         """Give the answers whose turn it is; one that could not be sent whole goes on waiting."""
         async with self._releasing:
-            while (held := self._memory.due(everything=everything)) is not None:
-                count = self._memory.execution_count
+            while (held := self._turns.due(everything=everything)) is not None:
+                count = self._turns.execution_count
                 await self._send(self._answers.not_run(held.request, held.text, held.action, count))
-                self._memory.given(held)
+                self._turns.given(held)
 
     async def _explain(self) -> None:
         """The server went away: a cell that ran there ends with the reason, where a restriction is the reason.
 
         Asked now and not before: what has gone can send no second answer to the same cell.
         """
-        running = self._memory.unanswered
+        running = self._turns.unanswered
         if not running or self._client.closed:
             return
         who = await self._seat.actor.name(), self._seat.owner
@@ -306,24 +306,24 @@ class Relay:
                 return
             text = notice.text(self._seat.accept_language)
             answers += self._answers.not_run(
-                request, text, notice.action, self._memory.execution_count, *([] if place else [ENDED])
+                request, text, notice.action, self._turns.execution_count, *([] if place else [ENDED])
             )
 
         async def tell() -> None:
             await self._send(answers)
-            self._memory.forget_runs()
+            self._turns.forget_runs()
 
         await _in_time(tell(), self._client.abort)
 
     async def _remember(self, frame: Frame) -> None:
         """Note what the kernel said, and give the answers that waited for it."""
-        if json_bytes(frame, self._wire) > _READ_HERE_BYTES or not self._memory.cares(glance(frame, self._wire)):
+        if json_bytes(frame, self._wire) > _READ_HERE_BYTES or not self._turns.cares(glance(frame, self._wire)):
             return
         with suppress(WireError):
-            took_s = self._memory.saw(parse(frame, self._wire))
+            took_s = self._turns.saw(parse(frame, self._wire))
             if took_s is not None:
                 observe(self._counters, ROUND_TRIP, took_s)
-        if self._memory.held:
+        if self._turns.held:
             await self._release()
 
     def _broken(self, code: int, error: WireError) -> End:

@@ -67,6 +67,7 @@ class IncidentView(View):
     number: str
     cause: str
     category: Category
+    title: str
     opened_at: datetime
     people: int
     outcome: str | None
@@ -114,7 +115,7 @@ def view_queue(session: Session, policies: Mapping[int, PolicyVersion], by: str,
         clock_paused_since=found.clock_paused_since,
         purposes=_asked(session, found.exemptions, policies, now, lang),
         reports=tuple(view_report(one, policies, lang) for one in found.reports),
-        incidents=tuple(view_incident(one) for one in found.incidents),
+        incidents=tuple(view_incident(one, policies, lang) for one in found.incidents),
         cases=tuple(_line(one, policies, lang) for one in found.cases),
     )
 
@@ -137,9 +138,20 @@ def view_file(
     )
 
 
-def view_incident(entry: Incident) -> IncidentView:
-    """An incident."""
-    return IncidentView.model_validate(entry)
+def view_incident(entry: Incident, policies: Mapping[int, PolicyVersion], lang: str) -> IncidentView:
+    """An incident; `title` is what the newest policy calls its category."""
+    return IncidentView(
+        number=entry.number,
+        cause=entry.cause,
+        category=Category(entry.category),
+        title=policies[max(policies)].clauses[Category(entry.category)].title[lang],
+        opened_at=entry.opened_at,
+        people=entry.people,
+        outcome=entry.outcome,
+        closed_at=entry.closed_at,
+        closed_by=entry.closed_by,
+        why=entry.why,
+    )
 
 
 def view_incident_cases(

@@ -101,10 +101,9 @@ def review_routes(site: Site) -> APIRouter:
             found = incident.find(session, number)
             if found is None:
                 raise HTTPException(404)
-            view = view_incident(found)
+            view = view_incident(found, site.policies, lang)
             cases = view_incident_cases(session, found, site.policies, lang)
-        title = site.policies[max(site.policies)].clauses[view.category].title[lang]
-        shown = {"incident": view, "cases": cases, "title": title}
+        shown = {"incident": view, "cases": cases}
         return page(request, visitor, "review_incident.html", view.number, refused, given, **shown)
 
     def after(request: Request, visitor: Visitor, outcome: acts.Outcomes, form: str, /, **given: str) -> Response:

@@ -51,7 +51,7 @@ class Held:
 
 
 @dataclass(eq=False)
-class Memory:
+class Turns:
     """Keeps what later answers need; a kernel that sends nonsense harms only its own notices."""
 
     clock: Callable[[], float] = monotonic
@@ -158,32 +158,32 @@ Key = tuple[str, str, str, str]
 
 
 class Shelf:
-    """Memories whose connection broke, for the same client's next one; `clock` in seconds."""
+    """The turns of connections that broke, for the same client's next one; `clock` in seconds."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._kept: OrderedDict[Key, tuple[float, str | None, Memory]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, str | None, Turns]] = OrderedDict()
 
     def __contains__(self, key: Key) -> bool:
         return key in self._kept
 
-    def put(self, key: Key, actor: str | None, memory: Memory) -> None:
-        """Keep a memory for a while; the oldest goes where there are too many."""
+    def put(self, key: Key, actor: str | None, turns: Turns) -> None:
+        """Keep them for a while; the oldest go where there are too many."""
         self._kept.pop(key, None)
-        self._kept[key] = self._clock(), actor, memory
+        self._kept[key] = self._clock(), actor, turns
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
 
     def restarted(self, kernel: tuple[str, str, str]) -> None:
         """Owner, server and kernel: what ran there will not be answered any more."""
-        for key, (_, _, memory) in self._kept.items():
+        for key, (_, _, turns) in self._kept.items():
             if key[:3] == kernel:
-                memory.forget_runs()
+                turns.forget_runs()
 
-    def take(self, key: Key, actor: str | None) -> Memory | None:
-        """The memory that the same person's connection left; None for anybody else's, or one too old."""
-        at, whose, memory = self._kept.pop(key, (0.0, None, None))
-        return memory if memory is not None and whose == actor and self._clock() - at < KEPT_S else None
+    def take(self, key: Key, actor: str | None) -> Turns | None:
+        """The turns that the same person's connection left; None for anybody else's, or one too old."""
+        at, whose, turns = self._kept.pop(key, (0.0, None, None))
+        return turns if turns is not None and whose == actor and self._clock() - at < KEPT_S else None
 
 
 def _lane(message: Message) -> tuple[str, str]:
