@@ -90,7 +90,7 @@ class Gate(Section):
     )
     workers: int = Field(0, ge=0, le=64, description="Worker processes; 0 is one for each core, at most 8.")
     scan_budget_s: float = Field(
-        20, gt=0, description="Seconds of reading a minute for one member's cells; past them only their own cells wait."
+        6, gt=0, description="Seconds of reading a minute for one member's cells; past them only their own cells wait."
     )
 
 

@@ -1,5 +1,6 @@
 """What every part's process begins with: its settings, which come by the environment, and the time."""
 
+import gc
 import logging
 import sys
 from collections.abc import Callable, Mapping
@@ -19,6 +20,15 @@ def required(environment: Mapping[str, str], name: str) -> str:
 def now() -> datetime:
     """The time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def settled() -> None:
+    """Leave all that is here now out of the garbage collector's rounds: going through it takes a tenth of a second.
+
+    For a process that has loaded what it needs, and keeps it to its end.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def run(serve: Callable[[], None]) -> int:

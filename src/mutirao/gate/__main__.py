@@ -26,7 +26,7 @@ from mutirao.gate.fair import PATIENCE_SHARE, FairReading
 from mutirao.gate.measure import Measured
 from mutirao.gate.readers import Readers
 from mutirao.policy.version import load_versions
-from mutirao.process import now, required
+from mutirao.process import now, required, settled
 from mutirao.store.store import Store
 
 
@@ -61,6 +61,7 @@ def serve(environment: Mapping[str, str]) -> None:
         reading=reading,
         worker=environment.get("MUTIRAO_GATE_WORKER", "gate-0"),
     )
+    settled()
     try:
         main(gate, where.hostname, where.port)
     finally:

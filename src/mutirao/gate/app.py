@@ -50,7 +50,7 @@ MAX_MESSAGE_BYTES = 100_000_000
 MAX_BODY_BYTES = 2_000_000
 """The longest cell that can be judged, each character escaped, and some more."""
 JUDGE_TIMEOUT_S = 5.0
-BUDGET_S = 20.0
+BUDGET_S = 6.0
 MAX_CONNECTIONS = 200
 """One websocket is one kernel in one browser tab."""
 ANNOUNCE_S = 2.0

@@ -12,7 +12,6 @@ Both answer `error`, with the error's name under `kind`, where that fails.
 Two processes are cheap, a thread is not: a scan holds Python's lock for up to a second, a JSON text of 100 MB longer.
 """
 
-import gc
 import json
 import os
 import resource
@@ -30,6 +29,7 @@ from mutirao.errors import MutiraoError, TooLongError, WireError
 from mutirao.gate.inspect import MOST_SNIPPETS, Snippet, snippets
 from mutirao.gate.wire import Frame, Message, Wire, parse
 from mutirao.policy.category import Category
+from mutirao.process import settled
 
 OUTLINE = ("silent", "seq", "command", "status")
 """What an answer in a kernel's stead needs of a message's content; the rest of a large message stays where it is."""
@@ -41,8 +41,7 @@ def main() -> None:
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     engine = Engine(default_pack())
     engine.scan("import os\nos.system('echo ' + 'ready')\n!echo ready\n%%bash\necho ready")
-    gc.collect()
-    gc.freeze()
+    settled()
     _give_up_rights(int(sys.argv[1]))
     _write(sink, {"ready": True})
     while (task := _read(source)) is not None:

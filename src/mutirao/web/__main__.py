@@ -25,7 +25,7 @@ from mutirao.errors import ConfigError
 from mutirao.fairness import Cases, Mail, Roles
 from mutirao.origins import origins
 from mutirao.policy.version import load_versions
-from mutirao.process import now, required, run
+from mutirao.process import now, required, run, settled
 from mutirao.store.store import Store
 from mutirao.web.app import make_app
 from mutirao.web.hub import JupyterHub
@@ -82,6 +82,7 @@ def serve(environment: Mapping[str, str]) -> None:
         environment.get("MUTIRAO_LANGUAGE", "en"),
     )
     rounds.start()
+    settled()
     try:
         # Our own reading of X-Forwarded-* knows which proxies to believe.
         uvicorn.run(
