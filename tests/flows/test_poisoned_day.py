@@ -71,6 +71,8 @@ async def test_the_poisoned_package_day(house: Service, people: int, hit: int, o
 
         ran = await crowd.all_run({name: poison(number) for number, name in enumerate(victims) if name != early})
         assert all(found.refused for found in ran.values())
+        # Refused for what it is: a cell that found no judge in time is refused too, and counts for nobody.
+        assert {name: found.text for name, found in ran.items() if "M-2" not in found.text} == {}
         assert restricted(house) == set()
         (line,) = house.command("incident", "list").splitlines()
         assert "\topen\t" in line
